@@ -1,0 +1,44 @@
+"""widelimit: the learning dynamics of deep networks under any learning rule, at finite and at infinite width."""
+
+from . import datasets, observables
+from .checks import ArgumentError
+from .network import MLP
+from .nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
+from .optimizer import Optimizer
+from .results import load, save
+from .rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
+from .suggestions import suggest_step_size
+from .task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
+from .training import DivergenceWarning, TrainingInterrupted, train
+
+__all__ = [
+    "GELU",
+    "MLP",
+    "ArgumentError",
+    "DirectFeedbackAlignment",
+    "DivergenceWarning",
+    "Erf",
+    "FeedbackAlignment",
+    "Gated",
+    "GradientDescent",
+    "Hebbian",
+    "Linear",
+    "Logistic",
+    "Loss",
+    "Nonlinearity",
+    "Optimizer",
+    "ReLU",
+    "Rule",
+    "SoftmaxCrossEntropy",
+    "Softplus",
+    "SquaredError",
+    "Tanh",
+    "Task",
+    "TrainingInterrupted",
+    "datasets",
+    "load",
+    "observables",
+    "save",
+    "suggest_step_size",
+    "train",
+]

@@ -1,0 +1,93 @@
+"""Checks on what a user passes in: each failure names the argument, what was given and what would do."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+class ArgumentError(ValueError):
+    """An argument that cannot work; the message names it, what was given and what would do."""
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raise unless `value` is a finite real number within the given bounds."""
+    wanted = _bounds("a finite number", above, at_least, at_most, below)
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
+    within = (
+        math.isfinite(value)
+        and (above is None or value > above)
+        and (at_least is None or value >= at_least)
+        and (at_most is None or value <= at_most)
+        and (below is None or value < below)
+    )
+    if not within:
+        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
+
+
+def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> None:
+    """Raise unless `value` is a whole number within the given bounds."""
+    wanted = _bounds("a whole number", None, at_least, at_most, None)
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
+    if value < at_least or (at_most is not None and value > at_most):
+        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
+
+
+def instance(name: str, value: Any, kind: type, example: str) -> None:
+    """Raise unless `value` is an instance of `kind`; a class given for its instance is named as such."""
+    if isinstance(value, type) and issubclass(value, kind):
+        raise ArgumentError(f"{name} must be an instance, and got the class; write {value.__name__}().")
+    if not isinstance(value, kind):
+        raise ArgumentError(f"{name} must be a {kind.__name__}, for example {example}; got {type(value).__name__}.")
+
+
+def finite_array(name: str, value: Any) -> np.ndarray:
+    """`value` as a float64 array; raises where it is not numeric or holds NaN or infinity."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} must be an array of real numbers; got {type(value).__name__} ({error}).") from None
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        where = tuple(int(i) for i in bad[0])
+        raise ArgumentError(
+            f"{name} holds {len(bad)} value(s) that are NaN or infinite, the first at index {where}; "
+            "remove or impute those samples."
+        )
+    return array
+
+
+def known(name: str, given: str, choices: Iterable[str]) -> None:
+    """Raise unless `given` is one of `choices`, suggesting the nearest."""
+    names = sorted(choices)
+    if given not in names:
+        raise ArgumentError(f"{name}: unknown name {given!r}.{_nearest(given, names)} Known: {', '.join(names)}.")
+
+
+def _nearest(given: str, names: list[str]) -> str:
+    lowered = {n.lower(): n for n in names}
+    near = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
+    return f" Did you mean {lowered[near[0]]!r}?" if near else ""
+
+
+def _bounds(what: str, above: float | None, at_least: float | None, at_most: float | None, below: float | None) -> str:
+    parts = [
+        f"{words} {bound:g}"
+        for words, bound in (("above", above), ("at least", at_least), ("at most", at_most), ("below", below))
+        if bound is not None
+    ]
+    return f"{what} {' and '.join(parts)}" if parts else what

@@ -1,0 +1,261 @@
+"""One step of training, and what is measured in it: pure functions of the state, the same at every width."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from . import kernels
+from .network import MLP, Activity, Inputs, Network, populations, provide, weave
+from .optimizer import Optimizer
+from .rules import Draw, Rule, View, sweep, tapped, taps, untapped
+from .task import Loss
+from .weights import DenseFabric, Fabric, Population, Traffic, Weights
+
+DIVERGED = 1e6
+"""A run has diverged where its loss is not finite or exceeds its initial value by this factor."""
+
+
+class Given(eqx.Module):
+    """What a run is given, as arrays: changing a number in it compiles nothing again."""
+
+    net: MLP
+    optimizer: Optimizer
+    inputs: Inputs
+    y: Float[Array, "sample unit"]
+
+
+class State(eqx.Module):
+    """Everything that changes from one step to the next."""
+
+    network: Network
+    feedback: Any
+    velocity: tuple[Array | None, ...]
+    origin: Float[Array, "sample unit"]
+    test_origin: Float[Array, "test unit"]
+    initial_loss: Float[Array, ""]
+    step: Int[Array, ""]
+    diverged_at: Int[Array, ""]
+
+
+class Moment(eqx.Module):
+    """The fields of one step: after the forward and backward passes, before the update."""
+
+    network: Network
+    feedback: Any
+    activity: Activity
+    output: Float[Array, "sample unit"]
+    error: Float[Array, "sample unit"]
+    signals: tuple[Float[Array, "sample neuron"] | None, ...]
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The training dynamics of one rule on one fabric. `traffic` and `feedback_traffic` come from [`survey`]."""
+
+    rule: Rule
+    fabric: Fabric
+    loss: Loss
+    outputs: int
+    centred: bool
+    fields: bool
+    traffic: tuple[Traffic, ...]
+    feedback_traffic: tuple[Traffic, ...]
+
+    # --- setting up
+
+    def start(self, given: Given, key: PRNGKeyArray) -> State:
+        """The state at initialisation."""
+        layers, network, draw, feedback = self._weave(given, key, self.feedback_traffic.__getitem__)
+        for layer in layers:
+            self.fabric.check(layer)
+        network = provide(network, layers, self.traffic)
+        feedback = draw.provide(feedback)
+        remembers = given.optimizer.remembers
+        dtype = self.fabric.dtype
+        return State(
+            network=network,
+            feedback=feedback,
+            velocity=tuple(weights.no_change() if remembers else None for weights in network.layers),
+            origin=jnp.zeros(given.y.shape, dtype),
+            test_origin=jnp.zeros((len(given.inputs.test), self.outputs), dtype),
+            initial_loss=jnp.zeros((), dtype),
+            step=jnp.zeros((), jnp.int32),
+            diverged_at=jnp.full((), -1, jnp.int32),
+        )
+
+    def _weave(
+        self, given: Given, key: PRNGKeyArray, feedback_traffic: Callable[[int], Traffic]
+    ) -> tuple[tuple[Population, ...], Network, Draw, Any]:
+        """The populations, the network, and the rule's own random objects."""
+        layers = populations(given.net, self.fabric, key)
+        network = weave(given.net, self.fabric, layers, given.inputs, self.outputs, self.traffic)
+        draw = Draw(self.fabric, layers, self.outputs, feedback_traffic)
+        return layers, network, draw, self.rule.feedback(draw)
+
+    # --- one step
+
+    def advance(self, given: Given, state: State) -> tuple[State, dict[str, Any]]:
+        """Measure the state, then take one step."""
+        state, moment = self._look(given, state)
+        return self._update(given, state, moment), self._record(given, state, moment)
+
+    def proceed(self, given: Given, state: State, steps: Int[Array, ""]) -> State:
+        """Take a number of steps without measuring."""
+        return lax.fori_loop(0, steps, lambda _, s: self._update(given, *self._look(given, s)), state)
+
+    def _look(self, given: Given, state: State) -> tuple[State, Moment]:
+        """The forward pass, the error and the backward pass."""
+        activity, network = state.network.forward(given.net, given.inputs.train)
+        first = state.step == 0
+        origin = jnp.where(first, activity.output, state.origin) if self.centred else state.origin
+        output = activity.output - origin
+        error = self.loss.error(output, given.y)
+        loss = jnp.sum(self.loss.value(output, given.y))
+        initial_loss = jnp.where(first, loss, state.initial_loss)
+        bad = ~(loss <= DIVERGED * (initial_loss + len(given.y)))
+        diverged_at = jnp.where(bad & (state.diverged_at < 0), state.step, state.diverged_at)
+        state = eqx.tree_at(
+            lambda s: (s.origin, s.initial_loss, s.diverged_at), state, (origin, initial_loss, diverged_at)
+        )
+        coefficients = jnp.ones_like(error) if self.outputs == 1 else error
+        coefficients = jnp.ones_like(error) if self.outputs == 1 else error
+        layers, feedback = tapped(network.layers), tapped(state.feedback)
+        signals = sweep(self.rule, View(layers, feedback, activity, error, given.y, coefficients))
+        network = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
+        return state, Moment(network, untapped(feedback), activity, output, error, signals)
+
+    def _update(self, given: Given, state: State, moment: Moment) -> State:
+        weighted = self.rule.linear_in_error and self.outputs == 1
+        posts = [moment.error * g if weighted else g for g in moment.signals[1:]] + [moment.error]
+        layers, velocities = [], []
+        for weights, code, post, velocity in zip(
+            moment.network.layers, moment.activity.codes, posts, state.velocity, strict=True
+        ):
+            change = given.net.richness * weights.outer(post, code)
+            weights, velocity = given.optimizer.step(weights, change, velocity)
+            layers.append(weights)
+            velocities.append(velocity)
+        network = eqx.tree_at(lambda n: n.layers, moment.network, tuple(layers))
+        return eqx.tree_at(
+            lambda s: (s.network, s.feedback, s.velocity, s.step),
+            state,
+            (network, moment.feedback, tuple(velocities), state.step + 1),
+            is_leaf=lambda leaf: leaf is None,
+        )
+
+    # --- what is measured
+
+    def _record(self, given: Given, state: State, moment: Moment) -> dict[str, Any]:
+        activity, network = moment.activity, moment.network
+        test_output = network.test_forward(given.net, given.inputs.test)
+        test_origin = jnp.where((state.step == 0) & self.centred, test_output, state.test_origin)
+        z, gradients, pseudo_gradients = self._measure(given, moment)
+        features = [kernels.overlap(phi, phi) for phi in activity.features]
+        features[0] = given.inputs.train @ given.inputs.train.T / given.inputs.dimension
+        pseudo = [kernels.blocks(g, p) for g, p in zip(gradients, pseudo_gradients, strict=True)]
+        record = {
+            "output": moment.output,
+            "error": moment.error,
+            "loss": jnp.sum(self.loss.value(moment.output, given.y)),
+            "test_output": test_output - test_origin,
+            "test_origin": test_origin,
+            "feature_kernel": jnp.stack(features[1:]),
+            "gradient_kernel": jnp.stack([kernels.blocks(g, g) for g in gradients]),
+            "pseudo_gradient_kernel": jnp.stack(pseudo),
+            "pseudo_gradient_norm": jnp.stack([jnp.mean(p**2, axis=2) for p in pseudo_gradients]),
+            "ntk": kernels.tangent_kernel(features, pseudo, self.outputs),
+            "diagnostics": [weights.diagnostics() for weights in network.layers[1:-1]],
+        }
+        if self.fields:
+            record["fields"] = {
+                "preactivation": jnp.stack(activity.preactivations[1:]),
+                "feature": jnp.stack(activity.features[1:]),
+                "pre_gradient": jnp.stack(z),
+                "gradient": jnp.stack(gradients),
+                "pseudo_gradient": jnp.stack(pseudo_gradients),
+            }
+        return record
+
+    def _measure(
+        self, given: Given, moment: Moment, note: Callable[[Any], None] = lambda taps: None
+    ) -> tuple[list[Array], list[Array], list[Array]]:
+        """z^ℓ, g^ℓ and g̃^ℓ for ℓ = 1..L, each (sample, output, neuron), by probes that leave no trace."""
+        samples, outputs = given.y.shape
+        layers, feedback = tapped(moment.network.layers, True), tapped(moment.feedback, True)
+        activity, error, y = _repeated((moment.activity, moment.error, given.y), outputs)
+        unit = jnp.tile(jnp.eye(outputs, dtype=error.dtype), (samples, 1))
+        view = View(layers, feedback, activity, error, y, unit)
+        signals = list(moment.signals[1:])
+        if outputs > 1:
+            signals = sweep(self.rule, view)[1:]
+        if not self.rule.linear_in_error:
+            share = error / jnp.sum(error**2, axis=1, keepdims=True)
+            signals = [jnp.sum(share * unit, axis=1, keepdims=True) * delta for delta in signals]
+        z, gradients = [], []
+        if self.rule.is_gradient and not self.fields:
+            gradients = list(signals)
+        else:
+            above = unit
+            for layer in range(given.net.hidden_layers, 0, -1):
+                z.insert(0, layers[layer].backward(above))
+                above = activity.derivatives[layer] * z[0]
+                gradients.insert(0, above)
+        note((layers, feedback))
+        split = lambda rows: [row.reshape(samples, outputs, -1) for row in rows]  # noqa: E731
+        return split(z), split(gradients), split(signals)
+
+
+def _repeated(tree: Any, times: int) -> Any:
+    """Every array with each row repeated `times` times."""
+    return tree if times == 1 else jax.tree.map(lambda rows: jnp.repeat(rows, times, axis=0), tree)
+
+
+def survey(dynamics: Dynamics, given: Given) -> Dynamics:
+    """The dynamics with its traffic filled in, by running the rule once on shapes alone.
+
+    The rule is asked, not told: what it sends through which matrix, and whether it wants initial weights, is read off
+    its own calls, so that a rule's author declares nothing and unused parts of a matrix are never kept.
+    """
+    rows = len(given.y)
+    everything = Traffic(load=rows, initial=True)
+    notes: list[Traffic] = []
+    feedback_notes: list[Traffic] = []
+
+    def dry_run(given: Given) -> None:
+        trial = dataclasses.replace(
+            dynamics, fabric=DenseFabric(2, given.y.dtype), traffic=(everything,) * given.net.hidden_layers
+        )
+        _, network, draw, feedback = trial._weave(given, jax.random.key(0), lambda _: everything)
+        activity, network = network.forward(given.net, given.inputs.train)
+        trained = tapped((network.layers, feedback))
+        unit = jnp.ones_like(given.y)
+        signals = sweep(dynamics.rule, View(*trained, activity, given.y, given.y, unit))
+        probed: list[Any] = []
+        trial._measure(given, Moment(network, feedback, activity, given.y, given.y, signals), probed.append)
+
+        def note(weights: Weights, forward: bool) -> Traffic:
+            in_training = [tap for tap in taps(trained) if tap.origin is weights]
+            in_probes = [tap for tap in taps(probed) if tap.origin is weights]
+            return Traffic(
+                load=rows,
+                tests=len(given.inputs.test) if forward else 0,
+                probes=sum(tap.sent for tap in in_probes),
+                forward=forward,
+                backward=any(tap.sent for tap in in_training),
+                initial=any(tap.initial for tap in in_training + in_probes),
+            )
+
+        notes.extend(note(weights, forward=True) for weights in network.layers[1:])
+        feedback_notes.extend(note(weights, forward=False) for weights in draw.made)
+
+    jax.eval_shape(dry_run, given)
+    return dataclasses.replace(dynamics, traffic=tuple(notes), feedback_traffic=tuple(feedback_notes))

@@ -1,0 +1,86 @@
+"""Functions of a result: alignments, correlations, distances and standard errors.
+
+Each takes arrays or `xarray.DataArray`s as `train` returns them and keeps the dimensions it does not reduce.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from .checks import ArgumentError
+
+
+def mean(values: xr.DataArray) -> xr.DataArray:
+    """The mean over replicates."""
+    return values.mean("replicate")
+
+
+def standard_error(values: xr.DataArray) -> xr.DataArray:
+    """The standard error of the mean over replicates: s/√n, s² with n − 1. NaN for a single replicate."""
+    count = values.notnull().sum("replicate")
+    spread = values.std("replicate", ddof=1) if values.sizes["replicate"] > 1 else values.isel(replicate=0) * np.nan
+    return spread / np.sqrt(count)
+
+
+def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+    """Task alignment A(K, yyᵀ) = yᵀKy/(|K|_F |y|²), in [−1, 1] (paper, Fig. 1b).
+
+    With C outputs y is (sample, unit), and K a kernel of samples alone (Φ^ℓ: the average over outputs of y_cᵀΦy_c, in
+    the same normalisation, |y|² replaced by |yyᵀ|_F) or with C×C blocks (the eNTK: y as one vector of length P·C).
+
+    **Arguments:** `kernel` with dims (…, sample, sample2[, unit, unit2]); `target` with dims (sample[, unit]).
+    """
+    other = _other(target)
+    if "unit" in target.dims and "unit" not in kernel.dims:
+        other = other.rename({"unit2": "unit"})
+    blocks = "unit" in kernel.dims
+    sizes = ("sample", "sample2", "unit", "unit2") if blocks else ("sample", "sample2")
+    if blocks and "unit" not in target.dims:
+        raise ArgumentError("target must have the dimension 'unit' where the kernel has blocks over outputs.")
+    outer = target * other
+    if not blocks and "unit" in outer.dims:
+        outer = outer.sum("unit")
+    return (kernel * outer).sum(sizes) / (_norm(kernel, sizes) * _norm(outer, sizes))
+
+
+def gradient_alignment(result: xr.Dataset) -> xr.DataArray:
+    """corr(g, g̃) per layer: Σ_μ ⟨g_μ g̃_μ⟩/√(Σ_μ ⟨g_μ²⟩ Σ_μ ⟨g̃_μ²⟩), in [−1, 1] (paper, Fig. 3)."""
+    own = _diagonal_sum(result["gradient_kernel"])
+    norm = result["pseudo_gradient_norm"]
+    pseudo = norm.sum([dim for dim in ("sample", "unit") if dim in norm.dims])
+    return _diagonal_sum(result["pseudo_gradient_kernel"]) / np.sqrt(own * pseudo)
+
+
+def distance(a: xr.DataArray, b: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
+    """Relative squared distance ⟨|a − b|²⟩/⟨|b|²⟩ with the averages over the dimensions `over` (paper, Fig. 3e)."""
+    return ((a - b) ** 2).sum(over) / (b**2).sum(over)
+
+
+def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+    """The fraction of samples whose class is wrong: the sign of one output, or the largest of several."""
+    sample = target.dims[0]
+    if "unit" in target.dims:
+        wrong = output.argmax("unit") != target.argmax("unit")
+    else:
+        wrong = np.sign(output) != np.sign(target)
+    return wrong.mean(sample)
+
+
+def _other(target: xr.DataArray) -> xr.DataArray:
+    return target.rename({dim: f"{dim}2" for dim in target.dims})
+
+
+def _norm(values: xr.DataArray, dims: tuple[str, ...]) -> xr.DataArray:
+    return np.sqrt((values**2).sum(dims))
+
+
+def _diagonal_sum(kernel: xr.DataArray) -> xr.DataArray:
+    """Σ_{μc} of the diagonal over samples and outputs."""
+    samples = np.arange(kernel.sizes["sample"])
+    index = xr.DataArray(samples, dims="diagonal")
+    kernel = kernel.isel(sample=index, sample2=index).sum("diagonal")
+    if "unit" not in kernel.dims:
+        return kernel
+    units = xr.DataArray(np.arange(kernel.sizes["unit"]), dims="diagonal")
+    return kernel.isel(unit=units, unit2=units).sum("diagonal")

@@ -1,0 +1,194 @@
+"""The labelled result that every way of computing a run returns: its schema, its file, its configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .checks import ArgumentError
+
+SCHEMA = 1
+
+# A unit is one of the C outputs. A task with targets (P,) has no unit dimensions at all.
+DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "output": ("replicate", "step", "sample", "unit"),
+    "error": ("replicate", "step", "sample", "unit"),
+    "loss": ("replicate", "step"),
+    "test_output": ("replicate", "step", "test_sample", "unit"),
+    "test_loss": ("replicate", "step"),
+    "feature_kernel": ("replicate", "step", "layer", "sample", "sample2"),
+    "gradient_kernel": ("replicate", "step", "layer", "sample", "sample2", "unit", "unit2"),
+    "pseudo_gradient_kernel": ("replicate", "step", "layer", "sample", "sample2", "unit", "unit2"),
+    "pseudo_gradient_norm": ("replicate", "step", "layer", "sample", "unit"),
+    "ntk": ("replicate", "step", "sample", "sample2", "unit", "unit2"),
+    "feature_kernel_two_time": ("replicate", "layer", "step", "step2", "sample", "sample2"),
+    "pseudo_gradient_kernel_two_time": (
+        "replicate",
+        "layer",
+        "step",
+        "step2",
+        "sample",
+        "sample2",
+        "unit",
+        "unit2",
+    ),
+    "final_preactivation": ("replicate", "layer", "sample", "neuron"),
+    "final_pre_gradient": ("replicate", "layer", "sample", "unit", "neuron"),
+    "forward_basis_size": ("replicate", "step", "matrix"),
+    "backward_basis_size": ("replicate", "step", "matrix"),
+    "forward_dropped_fraction": ("replicate", "step", "matrix"),
+    "backward_dropped_fraction": ("replicate", "step", "matrix"),
+    "diverged_step": ("replicate",),
+    "input_kernel": ("sample", "sample2"),
+    "target": ("sample", "unit"),
+    "test_target": ("test_sample", "unit"),
+}
+"""The variables of a result and their dimensions."""
+
+MEANING: dict[str, str] = {
+    "output": "f_mu, after subtracting its initial value where the run is centred",
+    "error": "error signal Delta = -dl/df",
+    "loss": "training loss, summed over samples",
+    "test_output": "f at the test points",
+    "test_loss": "loss at the test points, summed over them",
+    "feature_kernel": "Phi^l = <phi(h) phi(h)>",
+    "gradient_kernel": "G^l = <g g>",
+    "pseudo_gradient_kernel": "G~^l = <g g~>, not symmetric",
+    "pseudo_gradient_norm": "<g~ g~> of each sample",
+    "ntk": "eNTK K = sum_l G~^{l+1} Phi^l",
+    "feature_kernel_two_time": "Phi^l(t, s)",
+    "pseudo_gradient_kernel_two_time": "G~^l(t, s) = <g(t) g~(s)>",
+    "final_preactivation": "h^l of each neuron or particle at the last recorded step",
+    "final_pre_gradient": "z^l of each neuron or particle at the last recorded step",
+    "forward_basis_size": "directions kept of the features sent through each hidden matrix",
+    "backward_basis_size": "directions kept of the gradients sent back through each hidden matrix",
+    "forward_dropped_fraction": "share of the features' power outside the kept directions",
+    "backward_dropped_fraction": "share of the gradients' power outside the kept directions",
+    "diverged_step": "step at which the replicate diverged, -1 if it did not",
+    "input_kernel": "Phi^0 = x.x'/D",
+    "target": "y",
+    "test_target": "y at the test points",
+}
+
+
+def assemble(
+    variables: Mapping[str, np.ndarray],
+    *,
+    steps: np.ndarray,
+    step_size: float,
+    scalar: bool,
+    attributes: dict[str, Any],
+) -> xr.Dataset:
+    """A result from plain arrays whose axes are those of `DIMENSIONS`; unit axes are dropped for scalar tasks."""
+    data = {}
+    for name, array in variables.items():
+        dims = DIMENSIONS[name]
+        if scalar:
+            index = tuple(0 if dim in ("unit", "unit2") else slice(None) for dim in dims)
+            array, dims = array[index], tuple(dim for dim in dims if dim not in ("unit", "unit2"))
+        data[name] = (dims, array, {"long_name": MEANING[name]})
+    dataset = xr.Dataset(data)
+    coordinates = {
+        "step": ("step", steps),
+        "time": ("step", steps * step_size, {"long_name": "step x step size"}),
+        "replicate": ("replicate", np.arange(dataset.sizes["replicate"])),
+    }
+    if "layer" in dataset.sizes:
+        coordinates["layer"] = ("layer", np.arange(1, dataset.sizes["layer"] + 1))
+    if "matrix" in dataset.sizes:
+        coordinates["matrix"] = ("matrix", np.arange(1, dataset.sizes["matrix"] + 1))
+    if "step2" in dataset.sizes:
+        coordinates["step2"] = ("step2", steps)
+    return dataset.assign_coords(coordinates).assign_attrs(
+        {"schema": SCHEMA, "versions": json.dumps(versions()), **attributes}
+    )
+
+
+def describe(value: Any) -> Any:
+    """A description of a run (network, rule, optimiser, ...) as plain JSON data: {"type": name, field: value, ...}."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else str(value)
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    return repr(value)
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result was computed with."""
+    found = {}
+    for name in ("widelimit", "jax", "numpy", "scipy", "xarray"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def save(result: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a result to one NetCDF file, whole or not at all: what was at `path` stays until the new file is complete.
+
+    **Raises:** `FileExistsError` if the file exists and `overwrite` is false; `OSError` if it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or pass overwrite=True (--overwrite).")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {path.parent} does not exist; create it first.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        result.to_netcdf(name, engine="h5netcdf")
+        mode = 0o666 & ~_umask()
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a result written by [`save`].
+
+    **Raises:** `FileNotFoundError`; `ArgumentError` if the file is not a result of this library.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        dataset = xr.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"{path} is not a readable NetCDF file ({error}).") from None
+    if "schema" not in dataset.attrs:
+        raise ArgumentError(f"{path} is a NetCDF file, but not one that widelimit wrote: it has no schema attribute.")
+    if dataset.attrs["schema"] > SCHEMA:
+        raise ArgumentError(f"{path} has schema {dataset.attrs['schema']}, newer than {SCHEMA}; update widelimit.")
+    return dataset
+
+
+def configuration(result: xr.Dataset) -> dict[str, Any]:
+    """The configuration that a result was computed from."""
+    return json.loads(result.attrs["configuration"])
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

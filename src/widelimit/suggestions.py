@@ -1,0 +1,47 @@
+"""Suggestions read off the initial tangent kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import checks
+from .network import MLP
+from .rules import Rule
+from .task import Task
+from .training import train
+
+
+def suggest_step_size(
+    net: MLP, task: Task, rule: Rule | None = None, *, momentum: float = 0.0, safety: float = 0.25, seed: int = 0
+) -> float:
+    """A step size that is stable at initialisation, with a margin for the kernel's growth.
+
+    Near initialisation a step multiplies the error of a mode of the eNTK with eigenvalue λ by 1 − η c λ, with c the
+    curvature of the loss; with momentum β it is stable up to η c λ = 2(1 + β). The suggestion is `safety` times that
+    bound for the largest |λ| of K(0) at infinite width. Feature learning makes K grow, up to several times at γ0 > 1,
+    hence the default of a quarter.
+
+    **Arguments:** as for `train`; `safety` in (0, 1].
+
+    **Returns:** η.
+    """
+    checks.number("safety", safety, above=0, at_most=1)
+    particles = max(1000, 8 * (task.samples + task.outputs) + 16)
+    start = train(
+        net,
+        task,
+        rule,
+        step_size=1.0,
+        steps=0,
+        replicates=1,
+        particles=particles,
+        seed=seed,
+        capacity=task.samples,
+        progress=False,
+    )
+    size = task.samples * task.outputs
+    kernel = start["ntk"].values[0, 0]
+    if kernel.ndim == 4:
+        kernel = kernel.transpose(0, 2, 1, 3).reshape(size, size)
+    largest = float(np.max(np.abs(np.linalg.eigvals(kernel))))
+    return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)

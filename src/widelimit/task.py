@@ -1,0 +1,163 @@
+"""Data and loss: inputs, targets, the error signal Δ = −∂ℓ/∂f, and test points."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from . import checks
+from .checks import ArgumentError
+
+
+class Loss(eqx.Module):
+    """A loss per sample, ℓ(f_μ, y_μ). The training loss is the **sum** over samples 𝓛 = Σ_μ ℓ(f_μ, y_μ)."""
+
+    curvature: eqx.AbstractClassVar[float]
+    """Largest second derivative ∂²ℓ/∂f² of the loss: with K, it bounds the stable step size."""
+
+    @abc.abstractmethod
+    def value(
+        self, output: Float[Array, "sample unit"], target: Float[Array, "sample unit"]
+    ) -> Float[Array, " sample"]:
+        """ℓ(f_μ, y_μ) of each sample."""
+
+    @abc.abstractmethod
+    def error(
+        self, output: Float[Array, "sample unit"], target: Float[Array, "sample unit"]
+    ) -> Float[Array, "sample unit"]:
+        """The error signal Δ_μ = −∂ℓ/∂f_μ."""
+
+    @abc.abstractmethod
+    def check(self, name: str, target: np.ndarray, scalar: bool) -> None:
+        """Raise unless `target` (sample, unit) is one that this loss is defined for."""
+
+
+@final
+class SquaredError(Loss):
+    """ℓ = ½ Σ_c (f_c − y_c)², so Δ = y − f. Targets: any real numbers."""
+
+    curvature: ClassVar[float] = 1.0
+
+    def value(self, output, target):
+        return 0.5 * jnp.sum((output - target) ** 2, axis=-1)
+
+    def error(self, output, target):
+        return target - output
+
+    def check(self, name, target, scalar):
+        pass
+
+
+@final
+class Logistic(Loss):
+    """ℓ = Σ_c log(1 + e^{−y_c f_c}), so Δ = y/(1 + e^{y f}). Targets: −1 or +1."""
+
+    curvature: ClassVar[float] = 0.25
+
+    def value(self, output, target):
+        return jnp.sum(jax.nn.softplus(-target * output), axis=-1)
+
+    def error(self, output, target):
+        return target * jax.nn.sigmoid(-target * output)
+
+    def check(self, name, target, scalar):
+        if not np.all(np.abs(target) == 1):
+            raise ArgumentError(
+                f"{name} must be −1 or +1 for the Logistic loss; got values such as "
+                f"{target[np.abs(target) != 1].flat[0]:g}. For 0/1 labels pass 2*y − 1."
+            )
+
+
+@final
+class SoftmaxCrossEntropy(Loss):
+    """ℓ = −Σ_c y_c log softmax(f)_c, so Δ = y − softmax(f). Targets: one-hot rows, or probabilities that sum to 1."""
+
+    curvature: ClassVar[float] = 0.5
+
+    def value(self, output, target):
+        return -jnp.sum(target * jax.nn.log_softmax(output, axis=-1), axis=-1)
+
+    def error(self, output, target):
+        return target - jax.nn.softmax(output, axis=-1)
+
+    def check(self, name, target, scalar):
+        if scalar or target.shape[1] < 2:
+            raise ArgumentError(
+                f"{name} must have shape (P, C) with C ≥ 2 for SoftmaxCrossEntropy, one-hot rows; "
+                "turn integer labels into rows with numpy.eye(C)[labels], or use Logistic for two classes."
+            )
+        if np.any(target < 0) or not np.allclose(target.sum(axis=1), 1.0):
+            raise ArgumentError(f"{name} must hold probabilities that sum to 1 in each row for SoftmaxCrossEntropy.")
+
+
+@final
+class Task:
+    """A supervised task: what is learned, and from how far off the network is told that it is.
+
+    **Arguments:** `x` (P, D) inputs; `y` (P,) for one output or (P, C) for C outputs; `x_test`, `y_test` points that
+    are evaluated at the recorded steps and never trained on (`y_test` may be left out); `loss`, by default
+    [`SquaredError`]. Inputs are used as they are: the first layer divides by √D, so rows of norm √D give
+    preactivations of variance 1.
+
+    **Raises:** `ArgumentError` for empty or non-finite arrays, mismatched sizes, and targets the loss cannot take.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray | None
+    loss: Loss
+    scalar: bool
+
+    def __init__(self, x: Any, y: Any, x_test: Any = None, y_test: Any = None, loss: Loss | None = None):
+        self.loss = SquaredError() if loss is None else loss
+        checks.instance("loss", self.loss, Loss, "widelimit.SquaredError()")
+        self.x = _inputs("x", x)
+        self.scalar = np.ndim(y) == 1
+        self.y = self._targets("y", y, len(self.x))
+        if x_test is None:
+            if y_test is not None:
+                raise ArgumentError("y_test was given without x_test; pass the test inputs too.")
+            self.x_test, self.y_test = np.zeros((0, self.x.shape[1])), None
+            return
+        self.x_test = _inputs("x_test", x_test)
+        if self.x_test.shape[1] != self.x.shape[1]:
+            raise ArgumentError(f"x_test must have the {self.x.shape[1]} columns of x; got shape {self.x_test.shape}.")
+        self.y_test = None if y_test is None else self._targets("y_test", y_test, len(self.x_test))
+        if self.y_test is not None and (self.y_test.shape[1:], np.ndim(y_test)) != (self.y.shape[1:], np.ndim(y)):
+            raise ArgumentError(f"y_test must have as many outputs as y; got {np.shape(y_test)} beside {np.shape(y)}.")
+
+    @property
+    def samples(self) -> int:
+        """P, the number of training samples."""
+        return len(self.x)
+
+    @property
+    def outputs(self) -> int:
+        """C, the number of outputs."""
+        return self.y.shape[1]
+
+    def _targets(self, name: str, value: Any, samples: int) -> np.ndarray:
+        target = checks.finite_array(name, value)
+        if target.ndim not in (1, 2) or len(target) != samples or target.size == 0:
+            raise ArgumentError(
+                f"{name} must have shape ({samples},) or ({samples}, C), one row a sample; got {target.shape}."
+            )
+        columns = target.reshape(samples, -1)
+        self.loss.check(name, columns, scalar=target.ndim == 1)
+        return columns
+
+
+def _inputs(name: str, value: Any) -> np.ndarray:
+    inputs = checks.finite_array(name, value)
+    if inputs.ndim != 2 or 0 in inputs.shape:
+        raise ArgumentError(
+            f"{name} must have shape (samples, D) with at least one sample and one column; got {inputs.shape}."
+        )
+    return inputs

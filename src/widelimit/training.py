@@ -1,0 +1,285 @@
+"""`train`: one call for every rule and every width, and the only training loop."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import time
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from . import checks, results
+from .checks import ArgumentError
+from .dynamics import Dynamics, Given, survey
+from .network import MLP, Inputs
+from .optimizer import Optimizer
+from .recording import Recording, collect
+from .rules import GradientDescent, Rule
+from .task import Task
+from .weights import DeferredFabric, DenseFabric, Fabric, Truncation, default_truncation
+
+_PIECE = 50  # steps between two looks at the keyboard and the progress bar
+
+
+class DivergenceWarning(UserWarning):
+    """A run left the range of finite numbers; what was recorded before that is kept."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Training was interrupted from the keyboard; `result` holds what had been recorded."""
+
+    def __init__(self, result: xr.Dataset):
+        super().__init__("training was interrupted; what had been recorded is in .result")
+        self.result = result
+
+
+def train(
+    net: MLP,
+    task: Task,
+    rule: Rule | None = None,
+    *,
+    width: float = math.inf,
+    particles: int = 4000,
+    step_size: float,
+    steps: int,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    record_every: int = 1,
+    replicates: int = 4,
+    seed: int = 0,
+    centred: bool = True,
+    two_time: bool = False,
+    fields: bool = False,
+    capacity: int | None = None,
+    tolerance: float | None = None,
+    growth: int = 4,
+    precision: str = "float64",
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """Train a network under a learning rule, at finite or infinite width.
+
+    **Arguments:**
+
+    - `net`, `task`, `rule`: what is trained, on what, how; the rule is gradient descent unless given.
+    - `width`: N of a finite network, or `math.inf` for the mean-field limit.
+    - `particles`: S, the Monte Carlo samples per layer at infinite width; errors fall as 1/√S.
+    - `step_size` η, `steps`: time is step × η. Steps are exact at every width; there is no limit η → 0. The loss is a
+      sum over samples, so stable step sizes shrink as samples are added: see [`suggest_step_size`].
+    - `momentum`, `weight_decay`: see [`Optimizer`].
+    - `record_every`: steps 0, record_every, 2·record_every, … up to `steps` are recorded, each as it was before its
+      own update.
+    - `replicates`: independent repetitions; standard errors are over them. Replicate r with seed s is the same
+      whatever the number of replicates.
+    - `centred`: subtract the initial output, which is zero at infinite width and O(1/(γ0√N)) in a finite network.
+      At infinite width it is always subtracted.
+    - `two_time`: also record Φ^ℓ(t, s) and G̃^ℓ(t, s) at all pairs of recorded steps.
+    - `fields`: also keep h^ℓ and z^ℓ of every neuron or particle at the last recorded step.
+    - `capacity`, `tolerance`, `growth`: how much of each deferred matrix is kept; see "How infinite width works
+      here". Ignored at finite width.
+    - `precision`: "float64" or "float32".
+    - `progress`: show a progress bar; by default on a terminal only.
+
+    **Returns:** an `xarray.Dataset` whose variables and dimensions are listed in "The result".
+
+    **Raises:** `ArgumentError` before any work if an argument cannot serve; `TrainingInterrupted` on Ctrl-C, holding
+    what was recorded. A run that diverges stops, warns with `DivergenceWarning` and keeps the steps before.
+    """
+    rule = GradientDescent() if rule is None else rule
+    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    checks.instance("task", task, Task, "widelimit.Task(x, y)")
+    checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
+    optimizer = Optimizer(step_size, momentum, weight_decay)
+    checks.integer("steps", steps, at_least=0)
+    checks.integer("record_every", record_every, at_least=1)
+    checks.integer("replicates", replicates, at_least=1)
+    checks.integer("seed", seed, at_least=0)
+    checks.known("precision", precision, ("float64", "float32"))
+    fabric = _fabric(net, task, width, particles, capacity, tolerance, growth, steps, precision)
+    infinite = math.isinf(width)
+    configuration = {
+        "net": results.describe(net),
+        "rule": results.describe(rule),
+        "loss": results.describe(task.loss),
+        "samples": task.samples,
+        "test_samples": len(task.x_test),
+        "width": "inf" if infinite else int(width),
+        **({"particles": particles, "truncation": results.describe(fabric.truncation)} if infinite else {}),
+        "step_size": float(step_size),
+        "steps": int(steps),
+        "momentum": float(momentum),
+        "weight_decay": float(weight_decay),
+        "record_every": int(record_every),
+        "replicates": int(replicates),
+        "seed": int(seed),
+        "centred": bool(centred) or infinite,
+        "precision": precision,
+    }
+    began = time.perf_counter()
+    with _precision(precision):
+        given = Given(
+            _as_arrays(net, precision),
+            _as_arrays(optimizer, precision),
+            Inputs.of(task, precision),
+            jnp.asarray(task.y, precision),
+        )
+        dynamics = Dynamics(rule, fabric, task.loss, task.outputs, centred or infinite, two_time or fields, (), ())
+        dynamics = survey(dynamics, given)
+        recorded = range(0, steps + 1, record_every)
+        _check_memory(dynamics, given, len(recorded), replicates, two_time)
+        runs: list[Recording] = []
+        interrupted = False
+        bar = tqdm(
+            total=replicates * recorded[-1],
+            desc=f"{type(rule).__name__}, width {'∞' if infinite else int(width)}",
+            unit="step",
+            delay=1.0,
+            disable=None if progress is None else not progress,
+        )
+        with bar:
+            for index in range(replicates):
+                runs.append(Recording(recorded, two_time, fields))
+                try:
+                    key = jax.random.fold_in(jax.random.key(seed), index)
+                    _run(dynamics, given, key, runs[-1], bar)
+                except KeyboardInterrupt:
+                    interrupted = True
+                    break
+    configuration["seconds"] = time.perf_counter() - began
+    result = collect(task, runs, step_size, {"configuration": json.dumps(configuration)})
+    _warn_of_divergence(runs, step_size)
+    if interrupted:
+        raise TrainingInterrupted(result)
+    return result
+
+
+_start = jax.jit(Dynamics.start, static_argnums=0)
+_advance = jax.jit(Dynamics.advance, static_argnums=0, donate_argnums=2)
+_proceed = jax.jit(Dynamics.proceed, static_argnums=0, donate_argnums=2)
+
+
+def _run(dynamics: Dynamics, given: Given, key: Any, recording: Recording, bar: tqdm) -> None:
+    """One replicate, from initialisation to the last recorded step, or to where it diverges."""
+    state = _start(dynamics, given, key)
+    for step in recording.steps:
+        state, record = _advance(dynamics, given, state)
+        recording.add(record, int(state.diverged_at))
+        if recording.diverged_at >= 0 or step == recording.steps[-1]:
+            break
+        bar.update(1)
+        left = recording.steps.step - 1
+        while left > 0:
+            piece = min(left, _PIECE)
+            state = _proceed(dynamics, given, state, piece)
+            state.step.block_until_ready()
+            bar.update(piece)
+            left -= piece
+
+
+def _fabric(
+    net: MLP,
+    task: Task,
+    width: float,
+    particles: int,
+    capacity: int | None,
+    tolerance: float | None,
+    growth: int,
+    steps: int,
+    precision: str,
+) -> Fabric:
+    """The fabric that the arguments of `train` ask for."""
+    checks.integer("particles", particles, at_least=2)
+    checks.integer("growth", growth, at_least=1)
+    if tolerance is not None:
+        checks.number("tolerance", tolerance, at_least=0, below=1)
+    if capacity is not None:
+        checks.integer("capacity", capacity, at_least=1)
+    if (
+        isinstance(width, bool)
+        or not isinstance(width, (int, float, np.integer))
+        or not (width == math.inf or (width >= 1 and width == int(width)))
+    ):
+        raise ArgumentError(f"width must be a whole number of neurons, at least 1, or math.inf; got {width!r}.")
+    if not math.isinf(width):
+        return DenseFabric(int(width), precision)
+    truncation = default_truncation(net.nonlinearity.linear, task.samples, steps)
+    return DeferredFabric(
+        particles,
+        precision,
+        Truncation(
+            truncation.capacity if capacity is None else capacity,
+            truncation.tolerance if tolerance is None else tolerance,
+            max(growth, truncation.growth),
+        ),
+    )
+
+
+def _as_arrays(tree: Any, precision: str) -> Any:
+    """The description with its numbers as arrays, so that the compiled step takes them as arguments."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)
+
+
+def _precision(precision: str) -> Any:
+    """Double precision for this work alone: importing the library changes no setting of jax."""
+    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    return enable(precision == "float64")
+
+
+def _check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:
+    """Raise if the run needs more memory than there is; shapes alone are traced, nothing is allocated."""
+    state = jax.eval_shape(functools.partial(Dynamics.start, dynamics), given, jax.random.key(0))
+    _, record = jax.eval_shape(functools.partial(Dynamics.advance, dynamics), given, state)
+    fields = record.pop("fields", {})
+    kept = _bytes(record) * recorded * replicates
+    passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
+    needed = 2 * _bytes(state) + kept + passing
+    available = _available_memory()
+    if needed > available:
+        raise ArgumentError(
+            f"This run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
+            f"{2 * _bytes(state) / 2**30:.1f} for the network, {kept / 2**30:.1f} for what is recorded, "
+            f"{passing / 2**30:.1f} for fields and two-time kernels. Lower width or particles, raise record_every, or "
+            "lower replicates."
+        )
+
+
+def _bytes(tree: Any) -> int:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _available_memory() -> float:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") + _reclaimable()
+    except (ValueError, OSError, AttributeError):
+        return math.inf
+
+
+def _reclaimable() -> int:
+    """Memory that the system holds as cache and gives back on demand (Linux)."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.split()[1].isdigit()}
+    except OSError:
+        return 0
+    return max(sizes.get("MemAvailable", 0) - sizes.get("MemFree", 0), 0)
+
+
+def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
+    where = {index: run.diverged_at for index, run in enumerate(runs) if run.diverged_at >= 0}
+    if where:
+        first = min(where.values())
+        warnings.warn(
+            f"{len(where)} of {len(runs)} replicates diverged, the first at step {first} (time {first * step_size:g}); "
+            "the recorded steps before that are kept. A smaller step size helps unless the rule itself diverges, as "
+            "Hebbian does in deep linear and ReLU networks: then train for fewer steps or with weight decay.",
+            DivergenceWarning,
+            stacklevel=3,
+        )

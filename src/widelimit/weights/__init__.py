@@ -1,0 +1,20 @@
+"""The two kinds of weights behind one interface: dense (finite width) and deferred (infinite width)."""
+
+from .base import Fabric, Traffic, Weights
+from .deferred import DeferredFabric, DeferredWeights, default_truncation
+from .dense import DenseFabric, DenseWeights
+from .population import Population
+from .revealed import Truncation
+
+__all__ = [
+    "DeferredFabric",
+    "DeferredWeights",
+    "DenseFabric",
+    "DenseWeights",
+    "Fabric",
+    "Population",
+    "Traffic",
+    "Truncation",
+    "Weights",
+    "default_truncation",
+]

@@ -1,0 +1,99 @@
+"""What a weight matrix is: something to multiply by, to multiply by the transpose of, and to add outer products to.
+
+A rule, an optimiser and the training loop are written against `Weights`, and never ask which kind they hold. A
+`Fabric` is what a network is woven from at one width: it makes the populations of neurons and the weights between
+them, and is the one place where finite and infinite width differ.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, Self
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .population import Population
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What passes through a weight matrix during training: decides what it has to keep.
+
+    `load` rows are presented at each step in either direction; `tests` rows are evaluated at recorded steps;
+    `probes` rows are sent backward for measurement only; `initial` says that Wᵀ is needed as it was at the start.
+    """
+
+    load: int
+    tests: int = 0
+    probes: int = 0
+    forward: bool = True
+    backward: bool = True
+    initial: bool = False
+
+
+class Weights(eqx.Module):
+    """A weight matrix W between a population below and one above, in the scaling of its layer.
+
+    All products return new weights besides their value, because to use a deferred matrix is to reveal a part of it.
+    """
+
+    @abc.abstractmethod
+    def forward(self, features: Float[Array, "row below"]) -> tuple[Float[Array, "row above"], Array, Self]:
+        """W ϕ with the layer's scale (1/√N between hidden layers), a code of ϕ for `outer`, and the new weights."""
+
+    @abc.abstractmethod
+    def backward(
+        self, gradients: Float[Array, "row above"], initial: bool = False
+    ) -> tuple[Float[Array, "row below"], Self]:
+        """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`."""
+
+    @abc.abstractmethod
+    def test_forward(self, features: Float[Array, "test below"]) -> Float[Array, "test above"]:
+        """W ϕ for points that leave no trace: each row has its right distribution, jointly with all that is known."""
+
+    @abc.abstractmethod
+    def probe_backward(
+        self, gradients: Float[Array, "row above"], initial: bool = False
+    ) -> tuple[Float[Array, "row below"], Self]:
+        """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
+
+    @abc.abstractmethod
+    def outer(self, post: Float[Array, "row above"], code: Array) -> Array:
+        """Σ_μ post_μ ϕ_μᵀ with the layer's scale, in the coordinates in which these weights learn."""
+
+    @abc.abstractmethod
+    def no_change(self) -> Array:
+        """Zero, in the coordinates of `outer`."""
+
+    @abc.abstractmethod
+    def move(self, change: Array, keep: Array | float) -> Self:
+        """The weights keep·W + change, with `change` in the coordinates of `outer`."""
+
+    @abc.abstractmethod
+    def provide(self, below: Population, above: Population, traffic: Traffic) -> Self:
+        """The weights with what their measurements will need, drawn after everything that training needs."""
+
+    @abc.abstractmethod
+    def diagnostics(self) -> dict[str, Array]:
+        """Numbers that say how well the matrix is represented; empty where it is exact."""
+
+
+class Fabric(abc.ABC):
+    """What a network is woven from at one width."""
+
+    size: int
+    dtype: Any
+
+    @abc.abstractmethod
+    def population(self, key: PRNGKeyArray) -> Population:
+        """The neurons (finite width) or particles (infinite width) of one hidden layer."""
+
+    @abc.abstractmethod
+    def weights(self, below: Population, above: Population, traffic: Traffic) -> Weights:
+        """Random weights between two hidden populations, entries iid N(0, 1), scale 1/√N."""
+
+    @abc.abstractmethod
+    def check(self, population: Population) -> None:
+        """Raise where more has been asked of the population than one of this size can give."""

@@ -1,0 +1,138 @@
+"""A weight matrix that is revealed where it is touched: the infinite-width limit, with S particles a layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, final
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..checks import ArgumentError
+from .base import Fabric, Traffic, Weights
+from .population import MatchedPopulation, Population
+from .revealed import Code, Revealed, Truncation
+
+
+@final
+class DeferredWeights(Weights):
+    """W/√N represented as [(s ε_u + q) Qᵀ + s Q_g ε_rᵀ]/S between two populations of S particles.
+
+    `sent_up` is the basis Q of the features that went forward, with their noise ε_u in the population above;
+    `sent_down` is the basis Q_g of what went backward, with its noise ε_r below; q is what was learned, and s the
+    factor by which weight decay has shrunk the initial matrix. A forward product is a Gaussian with covariance Φ
+    (through ε_u), the response of the mean-field theory (through Q_g ε_rᵀ) and the memory of the updates (through q).
+    """
+
+    sent_up: Revealed
+    sent_down: Revealed
+    current: Float[Array, "capacity above"]
+    shrink: Float[Array, ""]
+    spare_up: Float[Array, "test above"]
+    spare_down: Float[Array, "probe below"]
+    spared: int = eqx.field(static=True, default=0)
+
+    def forward(self, features):
+        code, sent_up = self.sent_up.extend(features)
+        revealed = eqx.tree_at(lambda w: w.sent_up, self, sent_up)
+        response = self.sent_down.compose(self.sent_down.answers(features))
+        return revealed._up(code) + self.shrink * response, code.lasting, revealed
+
+    def backward(self, gradients, initial=False):
+        code, sent_down = self.sent_down.extend(gradients)
+        revealed = eqx.tree_at(lambda w: w.sent_down, self, sent_down)
+        return revealed._down(gradients, code, initial), revealed
+
+    def test_forward(self, features):
+        code = self.sent_up.coordinates(features)
+        fresh = jnp.sqrt(self.sent_up.missing_power(features, code))[:, None] * self.spare_up
+        response = self.sent_down.compose(self.sent_down.answers(features))
+        return self._up(code) + self.shrink * (response + fresh)
+
+    def probe_backward(self, gradients, initial=False):
+        spare = self.spare_down[self.spared : self.spared + len(gradients)]
+        code, sent_down = self.sent_down.append(gradients, spare)
+        probed = dataclasses.replace(self, sent_down=sent_down, spared=self.spared + len(gradients))
+        return probed._down(gradients, code, initial), probed
+
+    def outer(self, post, code):
+        return code.T @ post
+
+    def no_change(self):
+        return jnp.zeros_like(self.current)
+
+    def move(self, change, keep):
+        return eqx.tree_at(lambda w: (w.current, w.shrink), self, (keep * self.current + change, keep * self.shrink))
+
+    def provide(self, below, above, traffic):
+        return dataclasses.replace(self, spare_up=above.spare(traffic.tests), spare_down=below.spare(traffic.probes))
+
+    def diagnostics(self):
+        return {
+            "forward_basis_size": self.sent_up.filled,
+            "backward_basis_size": self.sent_down.filled,
+            "forward_dropped_fraction": self.sent_up.dropped,
+            "backward_dropped_fraction": self.sent_down.dropped,
+        }
+
+    def _up(self, code: Code) -> Float[Array, "row above"]:
+        return code.lasting @ self.current + self.shrink * (code.passing @ self.sent_up.passing_noise)
+
+    def _down(self, gradients: Float[Array, "row above"], code: Code, initial: bool) -> Float[Array, "row below"]:
+        shrink = 1.0 if initial else self.shrink
+        answers = self.sent_up.answers(gradients)
+        learned = answers.lasting if initial else gradients @ self.current.T / gradients.shape[1]
+        answers = Code(learned, shrink * answers.passing)
+        return self.sent_up.compose(answers) + shrink * self.sent_down.noise_of(code)
+
+
+@final
+@dataclass(frozen=True)
+class DeferredFabric(Fabric):
+    """A network of infinite width: S particles a layer with matched noise, and deferred weights."""
+
+    size: int
+    dtype: Any
+    truncation: Truncation
+
+    def population(self, key):
+        return MatchedPopulation(key, self.size, self.dtype)
+
+    def weights(self, below: Population, above: Population, traffic: Traffic):
+        unused = Truncation(0, self.truncation.tolerance, 0)
+        sent_up = Revealed.nothing(
+            below, above, traffic.load * traffic.forward, self.truncation if traffic.forward else unused
+        )
+        sent_down = Revealed.nothing(
+            above, below, traffic.load * traffic.backward, self.truncation if traffic.backward else unused
+        )
+        return DeferredWeights(
+            sent_up=sent_up,
+            sent_down=sent_down,
+            current=sent_up.noise,
+            shrink=jnp.ones((), self.dtype),
+            spare_up=jnp.zeros((0, self.size), self.dtype),
+            spare_down=jnp.zeros((0, self.size), self.dtype),
+        )
+
+    def check(self, population: Population):
+        rows = population.rows
+        if rows > self.size // 2:
+            raise ArgumentError(
+                f"particles: {self.size} particles hold at most {self.size // 2} rows of matched noise, and this run "
+                f"needs {rows} in one layer (basis capacity {self.truncation.capacity}, beside samples, inputs and "
+                f"outputs). Pass particles={2 * rows} or more, or a smaller capacity."
+            )
+
+
+def default_truncation(linear: bool, samples: int, steps: int) -> Truncation:
+    """What is kept unless a user says otherwise.
+
+    Deep linear networks are solved exactly: each step opens a few new directions at the most, and all are kept.
+    """
+    most = samples * (steps + 1)
+    if linear:
+        return Truncation(capacity=min(most, samples + 200), tolerance=1e-7, growth=samples)
+    return Truncation(capacity=min(most, max(6 * samples, 48)), tolerance=0.1, growth=4)

@@ -1,0 +1,171 @@
+"""What has been revealed of a random matrix in one direction: the vectors sent, and the noise that came back.
+
+A matrix Ω with iid N(0, 1) entries that is only ever multiplied by vectors x need not exist. Keep an orthonormal basis
+Q of the vectors sent so far (in ⟨a, b⟩ = a·b/S) and one row of fresh normal noise E per basis row: then
+Ω x/√N = Σ_i ⟨Q_i, x⟩ E_i has the right joint law over all x. This file is that bookkeeping. `Revealed` has
+
+* **lasting** rows, up to a fixed capacity, that hold the leading directions of all that was sent; and
+* **passing** rows, as many as vectors are sent at a time, rewritten at each step to span what the lasting rows miss.
+
+Together they span the vectors of the current step completely, so that second moments at equal times are exact
+whatever the capacity; what is lost of a direction that only passes is its correlation with later steps. The passing
+rows keep the same noise throughout, and enter through the symmetric root of the residual's Gram matrix, so that what
+passes changes smoothly in time instead of flickering.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from .population import Population
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How much of a deferred matrix is kept.
+
+    `capacity` lasting rows per direction; a residual direction gets one if its rms exceeds `tolerance` times the rms
+    of the vectors sent, at most `growth` per step after the first.
+    """
+
+    capacity: int
+    tolerance: float
+    growth: int
+
+
+class Code(eqx.Module):
+    """A set of vectors in the coordinates of a `Revealed` basis."""
+
+    lasting: Float[Array, "row capacity"]
+    passing: Float[Array, "row passing"]
+
+
+class Revealed(eqx.Module):
+    """An orthonormal basis of the vectors sent through a random matrix, with the noise that stands for it."""
+
+    basis: Float[Array, "capacity source"]
+    noise: Float[Array, "capacity sink"]
+    passing_basis: Float[Array, "passing source"]
+    passing_noise: Float[Array, "passing sink"]
+    filled: Int[Array, ""]
+    dropped: Float[Array, ""]
+    truncation: Truncation = eqx.field(static=True)
+
+    @classmethod
+    def nothing(cls, source: Population, sink: Population, load: int, truncation: Truncation) -> Self:
+        """Nothing revealed yet, with room for `truncation.capacity` rows that last and `load` that pass."""
+        return cls(
+            basis=jnp.zeros((truncation.capacity, source.size), source.dtype),
+            noise=sink.draw(truncation.capacity),
+            passing_basis=jnp.zeros((load, source.size), source.dtype),
+            passing_noise=sink.draw(load),
+            filled=jnp.zeros((), jnp.int32),
+            dropped=jnp.zeros((), source.dtype),
+            truncation=truncation,
+        )
+
+    def coordinates(self, x: Float[Array, "row source"]) -> Code:
+        """The inner products of `x` with the basis as it stands."""
+        return Code(_inner(x, self.basis), _inner(x, self.passing_basis))
+
+    def compose(self, code: Code) -> Float[Array, "row source"]:
+        """The vectors with these coordinates."""
+        return code.lasting @ self.basis + code.passing @ self.passing_basis
+
+    def noise_of(self, code: Code) -> Float[Array, "row sink"]:
+        """The noise that comes back when the vectors with these coordinates are sent."""
+        return code.lasting @ self.noise + code.passing @ self.passing_noise
+
+    def answers(self, y: Float[Array, "row sink"]) -> Code:
+        """The inner products of `y`, on the other side, with the noise: the coordinates of Ωᵀ y in the basis."""
+        return Code(_inner(y, self.noise), _inner(y, self.passing_noise))
+
+    def extend(self, x: Float[Array, "row source"]) -> tuple[Code, Self]:
+        """Send the vectors `x`: keep what lasts, let the rest pass. Returns their code, which is complete."""
+        limits = self.truncation
+        code = _inner(x, self.basis)
+        rest = x - code @ self.basis
+        scale = jnp.sum(x * x) / x.size
+        power, directions = _principal(rest, scale)
+
+        allowed = jnp.where(self.filled == 0, len(x), limits.growth)
+        room = jnp.minimum(allowed, limits.capacity - self.filled)
+        wanted = jnp.sum(power > limits.tolerance**2 * scale)
+        new = jnp.minimum(wanted, room).astype(jnp.int32)
+
+        def grow(basis, code):
+            rows = jnp.where(power > 0, power, 1)[:, None] ** -0.5 * (directions.T @ rest)
+            rows = rows - _inner(rows, basis) @ basis
+            rows = rows / jnp.sqrt(jnp.mean(rows**2, axis=1, keepdims=True) + (power <= 0)[:, None])
+            columns = directions * jnp.sqrt(power)
+
+            def place(i, arrays):
+                basis, code = arrays
+                at = self.filled + i
+                basis = lax.dynamic_update_index_in_dim(basis, rows[i], at, axis=0)
+                code = lax.dynamic_update_index_in_dim(code, columns[:, i], at, axis=1)
+                return basis, code
+
+            return lax.fori_loop(0, new, place, (basis, code))
+
+        basis, code = lax.cond(new > 0, grow, lambda basis, code: (basis, code), self.basis, code)
+        passes = jnp.where(jnp.arange(len(power)) < new, 0, power)
+        root, passing_basis = _root(passes, directions, rest)
+        extended = eqx.tree_at(
+            lambda r: (r.basis, r.passing_basis, r.filled, r.dropped),
+            self,
+            (basis, passing_basis, self.filled + new, jnp.sum(passes) / (scale * len(x))),
+        )
+        return Code(code, root), extended
+
+    def append(self, x: Float[Array, "row source"], spare: Float[Array, "row sink"]) -> tuple[Code, Self]:
+        """Send the vectors `x` for one measurement: what is not in the basis gets the rows `spare`, appended."""
+        known = self.coordinates(x)
+        rest = x - self.compose(known)
+        power, directions = _principal(rest, jnp.sum(x * x) / x.size)
+        root, rows = _root(power, directions, rest)
+        extended = eqx.tree_at(
+            lambda r: (r.passing_basis, r.passing_noise),
+            self,
+            (jnp.concatenate([self.passing_basis, rows]), jnp.concatenate([self.passing_noise, spare])),
+        )
+        return Code(known.lasting, jnp.concatenate([known.passing, root], axis=1)), extended
+
+    def missing_power(self, x: Float[Array, "row source"], code: Code) -> Float[Array, " row"]:
+        """Mean square of what each vector has outside the basis."""
+        inside = jnp.sum(code.lasting**2, axis=1) + jnp.sum(code.passing**2, axis=1)
+        return jnp.maximum(jnp.mean(x * x, axis=1) - inside, 0)
+
+
+def _inner(a: Float[Array, "row n"], b: Float[Array, "other n"]) -> Float[Array, "row other"]:
+    return a @ b.T / a.shape[1]
+
+
+def _principal(
+    rest: Float[Array, "row n"], scale: Float[Array, ""]
+) -> tuple[Float[Array, " row"], Float[Array, "row row"]]:
+    """Eigenvalues (descending, rounding error set to 0) and eigenvectors of the Gram matrix of `rest`.
+
+    Signs are fixed by the vectors themselves, so that permuting rows permutes the answer.
+    """
+    power, directions = jnp.linalg.eigh(_inner(rest, rest))
+    power, directions = power[::-1], directions[:, ::-1]
+    first = directions.T @ rest[:, :1]
+    directions = directions * jnp.where(first[:, 0] < 0, -1, 1)
+    noise_floor = (100 * jnp.finfo(rest.dtype).eps) ** 2 * scale
+    return jnp.where(power > noise_floor, power, 0), directions
+
+
+def _root(
+    power: Float[Array, " row"], directions: Float[Array, "row row"], rest: Float[Array, "row n"]
+) -> tuple[Float[Array, "row row"], Float[Array, "row n"]]:
+    """The symmetric root of Σ_i power_i v_i v_iᵀ, and orthonormal rows B with root @ B that part of `rest`."""
+    root = (directions * jnp.sqrt(power)) @ directions.T
+    inverse = (directions * jnp.where(power > 0, jnp.where(power > 0, power, 1) ** -0.5, 0)) @ directions.T
+    return root, inverse @ rest
