@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from . import kernels
 from .network import MLP, Activity, Inputs, Network, populations, provide, weave
@@ -72,9 +72,9 @@ class Dynamics:
 
     # --- setting up
 
-    def start(self, given: Given, key: PRNGKeyArray) -> State:
-        """The state at initialisation."""
-        layers, network, draw, feedback = self._weave(given, key, self.feedback_traffic.__getitem__)
+    def start(self, given: Given, seed: tuple[int, ...] | None) -> State:
+        """The state at initialisation; without a seed, shapes alone, for planning."""
+        layers, network, draw, feedback = self._weave(given, seed, self.feedback_traffic.__getitem__)
         for layer in layers:
             self.fabric.check(layer)
         network = provide(network, layers, self.traffic)
@@ -93,10 +93,10 @@ class Dynamics:
         )
 
     def _weave(
-        self, given: Given, key: PRNGKeyArray, feedback_traffic: Callable[[int], Traffic]
+        self, given: Given, seed: tuple[int, ...] | None, feedback_traffic: Callable[[int], Traffic]
     ) -> tuple[tuple[Population, ...], Network, Draw, Any]:
         """The populations, the network, and the rule's own random objects."""
-        layers = populations(given.net, self.fabric, key)
+        layers = populations(given.net, self.fabric, seed)
         network = weave(given.net, self.fabric, layers, given.inputs, self.outputs, self.traffic)
         draw = Draw(self.fabric, layers, self.outputs, feedback_traffic)
         return layers, network, draw, self.rule.feedback(draw)
@@ -234,7 +234,7 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
         trial = dataclasses.replace(
             dynamics, fabric=DenseFabric(2, given.y.dtype), traffic=(everything,) * given.net.hidden_layers
         )
-        _, network, draw, feedback = trial._weave(given, jax.random.key(0), lambda _: everything)
+        _, network, draw, feedback = trial._weave(given, None, lambda _: everything)
         activity, network = network.forward(given.net, given.inputs.train)
         trained = tapped((network.layers, feedback))
         unit = jnp.ones_like(given.y)

@@ -6,10 +6,9 @@ import math
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from . import checks
 from .nonlinearity import Nonlinearity
@@ -113,9 +112,12 @@ class Network(eqx.Module):
         return self.layers[-1].test_forward(phi) / net.richness
 
 
-def populations(net: MLP, fabric: Fabric, key: PRNGKeyArray) -> tuple[Population, ...]:
-    """The populations of the hidden layers ℓ = 1..L."""
-    return tuple(fabric.population(jax.random.fold_in(key, layer)) for layer in range(net.hidden_layers))
+def populations(net: MLP, fabric: Fabric, seed: tuple[int, ...] | None) -> tuple[Population, ...]:
+    """The populations of the hidden layers ℓ = 1..L; without a seed, shapes alone."""
+    return tuple(
+        fabric.population(None if seed is None else np.random.default_rng([*seed, layer]))
+        for layer in range(net.hidden_layers)
+    )
 
 
 def readout(below: Population, outputs: int, traffic: Traffic) -> DenseWeights:

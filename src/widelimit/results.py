@@ -100,7 +100,7 @@ def assemble(
     coordinates = {
         "step": ("step", steps),
         "time": ("step", steps * step_size, {"long_name": "step x step size"}),
-        "replicate": ("replicate", np.arange(dataset.sizes["replicate"])),
+        "replicate": ("replicate", np.arange(dataset.sizes.get("replicate", 0))),  # none: nothing was recorded
     }
     if "layer" in dataset.sizes:
         coordinates["layer"] = ("layer", np.arange(1, dataset.sizes["layer"] + 1))

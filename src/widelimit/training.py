@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -147,8 +146,7 @@ def train(
             for index in range(replicates):
                 runs.append(Recording(recorded, two_time, fields))
                 try:
-                    key = jax.random.fold_in(jax.random.key(seed), index)
-                    _run(dynamics, given, key, runs[-1], bar)
+                    _run(dynamics, given, (seed, index), runs[-1], bar)
                 except KeyboardInterrupt:
                     interrupted = True
                     break
@@ -160,14 +158,13 @@ def train(
     return result
 
 
-_start = jax.jit(Dynamics.start, static_argnums=0)
 _advance = jax.jit(Dynamics.advance, static_argnums=0, donate_argnums=2)
 _proceed = jax.jit(Dynamics.proceed, static_argnums=0, donate_argnums=2)
 
 
-def _run(dynamics: Dynamics, given: Given, key: Any, recording: Recording, bar: tqdm) -> None:
+def _run(dynamics: Dynamics, given: Given, seed: tuple[int, int], recording: Recording, bar: tqdm) -> None:
     """One replicate, from initialisation to the last recorded step, or to where it diverges."""
-    state = _start(dynamics, given, key)
+    state = dynamics.start(given, seed)
     for step in recording.steps:
         state, record = _advance(dynamics, given, state)
         recording.add(record, int(state.diverged_at))
@@ -234,8 +231,8 @@ def _precision(precision: str) -> Any:
 
 def _check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:
     """Raise if the run needs more memory than there is; shapes alone are traced, nothing is allocated."""
-    state = jax.eval_shape(functools.partial(Dynamics.start, dynamics), given, jax.random.key(0))
-    _, record = jax.eval_shape(functools.partial(Dynamics.advance, dynamics), given, state)
+    state = jax.eval_shape(lambda given: dynamics.start(given, None), given)
+    _, record = jax.eval_shape(dynamics.advance, given, state)
     fields = record.pop("fields", {})
     kept = _bytes(record) * recorded * replicates
     passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
@@ -251,8 +248,7 @@ def _check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: i
 
 
 def _bytes(tree: Any) -> int:
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _available_memory() -> float:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import equinox as eqx
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float
 
 from .population import Population
 
@@ -87,8 +88,8 @@ class Fabric(abc.ABC):
     dtype: Any
 
     @abc.abstractmethod
-    def population(self, key: PRNGKeyArray) -> Population:
-        """The neurons (finite width) or particles (infinite width) of one hidden layer."""
+    def population(self, generator: np.random.Generator | None) -> Population:
+        """The neurons (finite width) or particles (infinite width) of one hidden layer; see `Population`."""
 
     @abc.abstractmethod
     def weights(self, below: Population, above: Population, traffic: Traffic) -> Weights:

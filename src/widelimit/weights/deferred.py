@@ -97,8 +97,8 @@ class DeferredFabric(Fabric):
     dtype: Any
     truncation: Truncation
 
-    def population(self, key):
-        return MatchedPopulation(key, self.size, self.dtype)
+    def population(self, generator):
+        return MatchedPopulation(self.size, self.dtype, generator)
 
     def weights(self, below: Population, above: Population, traffic: Traffic):
         unused = Truncation(0, self.truncation.tolerance, 0)
@@ -111,7 +111,7 @@ class DeferredFabric(Fabric):
         return DeferredWeights(
             sent_up=sent_up,
             sent_down=sent_down,
-            current=sent_up.noise,
+            current=jnp.array(sent_up.noise, copy=True),
             shrink=jnp.ones((), self.dtype),
             spare_up=jnp.zeros((0, self.size), self.dtype),
             spare_down=jnp.zeros((0, self.size), self.dtype),

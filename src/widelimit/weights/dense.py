@@ -36,7 +36,7 @@ class DenseWeights(Weights):
         keep_initial: bool = False,
     ):
         self.matrix = matrix
-        self.at_start = matrix if keep_initial else None
+        self.at_start = jnp.array(matrix, copy=True) if keep_initial else None
         self.forward_scale = forward_scale
         self.backward_scale = forward_scale if backward_scale is None else backward_scale
 
@@ -82,8 +82,8 @@ class DenseFabric(Fabric):
     size: int
     dtype: Any
 
-    def population(self, key):
-        return IndependentPopulation(key, self.size, self.dtype)
+    def population(self, generator):
+        return IndependentPopulation(self.size, self.dtype, generator)
 
     def weights(self, below: Population, above: Population, traffic: Traffic):
         return DenseWeights(above.draw(below.size), 1 / math.sqrt(below.size), keep_initial=traffic.initial)

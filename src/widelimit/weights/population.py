@@ -10,76 +10,87 @@ that alone makes deep linear networks exact and the spread between seeds of the 
 from __future__ import annotations
 
 import abc
-from typing import final
+from typing import Any, final
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float
 
 
 class Population(abc.ABC):
-    """The neurons of one hidden layer while a network is being set up; `rows` counts what must stay matched."""
+    """The neurons of one hidden layer while a network is being set up; `rows` counts what must stay matched.
 
-    def __init__(self, key: PRNGKeyArray, size: int, dtype: jnp.dtype):
+    Setting up is done by NumPy, which needs no compilation. Without a random `generator` every row is zero and has a
+    shape alone, for planning a run under `jax.eval_shape`.
+    """
+
+    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None):
         self.size = size
         self.dtype = dtype
-        self._key = key
-        self._draws = 0
         self.rows = 0
+        self._generator = generator
 
-    @abc.abstractmethod
     def draw(self, rows: int) -> Float[Array, "rows neuron"]:
         """New rows of standard-normal variables."""
+        self.rows += rows
+        return self._given(rows, self._draw)
 
-    @abc.abstractmethod
     def spare(self, rows: int) -> Float[Array, "rows neuron"]:
         """Rows for throw-away use (test points, probes), which no later draw needs to be matched to."""
+        return self._given(rows, self._spare)
 
-    def _normal(self, rows: int) -> Float[Array, "rows neuron"]:
-        self._draws += 1
-        return jax.random.normal(jax.random.fold_in(self._key, self._draws), (rows, self.size), self.dtype)
+    def _given(self, rows: int, source: Any) -> Float[Array, "rows neuron"]:
+        if self._generator is None or rows == 0:
+            return jnp.zeros((rows, self.size), self.dtype)
+        return jnp.asarray(source(self._generator.standard_normal((rows, self.size))), self.dtype)
+
+    @abc.abstractmethod
+    def _draw(self, normal: np.ndarray) -> np.ndarray:
+        """What `draw` makes of iid normal rows."""
+
+    @abc.abstractmethod
+    def _spare(self, normal: np.ndarray) -> np.ndarray:
+        """What `spare` makes of iid normal rows."""
 
 
 @final
 class IndependentPopulation(Population):
     """Rows that are independent and identically distributed: the neurons of a finite network."""
 
-    def draw(self, rows):
-        return self._normal(rows)
+    def _draw(self, normal):
+        return normal
 
-    def spare(self, rows):
-        return self._normal(rows)
+    def _spare(self, normal):
+        return normal
 
 
 @final
 class MatchedPopulation(Population):
     """Rows orthonormal to one another, to every earlier row and to the constant vector (matched noise)."""
 
-    def __init__(self, key, size, dtype):
-        super().__init__(key, size, dtype)
-        self._matched: list[Array] = []
+    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None):
+        super().__init__(size, dtype, generator)
+        self._matched: list[np.ndarray] = []
 
-    def draw(self, rows):
-        block = self._normal(rows)
-        if rows:
-            for _ in range(2):  # twice is enough: the second pass removes what rounding left of the first
-                block = _orthonormal(self._away_from_earlier(block))
-            self._matched.append(block)
-            self.rows += rows
-        return block
+    def _draw(self, normal):
+        for _ in range(2):  # twice is enough: the second pass removes what rounding left of the first
+            normal = _orthonormal(self._away_from_earlier(normal))
+        self._matched.append(normal)
+        return normal
 
-    def spare(self, rows):
-        if rows and self.rows + rows <= self.size // 2:
-            return self.draw(rows)
-        return self._away_from_earlier(self._normal(rows))
+    def _spare(self, normal):
+        if self.rows + len(normal) <= self.size // 2:
+            self.rows += len(normal)
+            return self._draw(normal)
+        return self._away_from_earlier(normal)
 
-    def _away_from_earlier(self, block):
-        block = block - jnp.mean(block, axis=1, keepdims=True)
+    def _away_from_earlier(self, rows: np.ndarray) -> np.ndarray:
+        rows = rows - rows.mean(axis=1, keepdims=True)
         for earlier in self._matched:
-            block = block - (block @ earlier.T / self.size) @ earlier
-        return block
+            rows = rows - (rows @ earlier.T / self.size) @ earlier
+        return rows
 
 
-def _orthonormal(block: Float[Array, "rows neuron"]) -> Float[Array, "rows neuron"]:
-    gram = block @ block.T / block.shape[1]
-    return jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(gram), block, lower=True)
+def _orthonormal(rows: np.ndarray) -> np.ndarray:
+    gram = rows @ rows.T / rows.shape[1]
+    return np.linalg.solve(np.linalg.cholesky(gram), rows)
