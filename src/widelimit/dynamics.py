@@ -14,11 +14,11 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from . import kernels
-from .network import MLP, Activity, Inputs, Network, populations, provide, weave
+from .network import MLP, Activity, Inputs, Loom, Network
 from .optimizer import Optimizer
 from .rules import Draw, Rule, View, sweep, tapped, taps, untapped
 from .task import Loss
-from .weights import DenseFabric, Fabric, Population, Traffic, Weights
+from .weights import DenseFabric, Fabric, Traffic, Weights
 
 DIVERGED = 1e6
 """A run has diverged where its loss is not finite or exceeds its initial value by this factor."""
@@ -55,6 +55,7 @@ class Moment(eqx.Module):
     output: Float[Array, "sample unit"]
     error: Float[Array, "sample unit"]
     signals: tuple[Float[Array, "sample neuron"] | None, ...]
+    sent_forward: Network
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,10 @@ class Dynamics:
 
     def start(self, given: Given, seed: tuple[int, ...] | None) -> State:
         """The state at initialisation; without a seed, shapes alone, for planning."""
-        layers, network, draw, feedback = self._weave(given, seed, self.feedback_traffic.__getitem__)
-        for layer in layers:
-            self.fabric.check(layer)
-        network = provide(network, layers, self.traffic)
-        feedback = draw.provide(feedback)
+        loom, network, draw, feedback = self._weave(given, seed, self.feedback_traffic.__getitem__)
+        for population in loom.populations:
+            self.fabric.check(population)
+        network, feedback = loom.furnish(network), draw.furnish(feedback)
         remembers = given.optimizer.remembers
         dtype = self.fabric.dtype
         return State(
@@ -94,19 +94,21 @@ class Dynamics:
 
     def _weave(
         self, given: Given, seed: tuple[int, ...] | None, feedback_traffic: Callable[[int], Traffic]
-    ) -> tuple[tuple[Population, ...], Network, Draw, Any]:
-        """The populations, the network, and the rule's own random objects."""
-        layers = populations(given.net, self.fabric, seed)
-        network = weave(given.net, self.fabric, layers, given.inputs, self.outputs, self.traffic)
-        draw = Draw(self.fabric, layers, self.outputs, feedback_traffic)
-        return layers, network, draw, self.rule.feedback(draw)
+    ) -> tuple[Loom, Network, Draw, Any]:
+        """The network and the rule's own random objects, with what made them."""
+        loom = Loom(given.net, self.fabric, given.inputs, self.outputs, self.traffic, seed)
+        network = loom.weave()
+        draw = Draw(self.fabric, loom.populations, self.outputs, feedback_traffic)
+        return loom, network, draw, self.rule.feedback(draw)
 
     # --- one step
 
     def advance(self, given: Given, state: State) -> tuple[State, dict[str, Any]]:
         """Measure the state, then take one step."""
         state, moment = self._look(given, state)
-        return self._update(given, state, moment), self._record(given, state, moment)
+        record = self._record(given, state, moment)
+        state = eqx.tree_at(lambda s: s.test_origin, state, record["test_origin"])
+        return self._update(given, state, moment), record
 
     def proceed(self, given: Given, state: State, steps: Int[Array, ""]) -> State:
         """Take a number of steps without measuring."""
@@ -121,7 +123,7 @@ class Dynamics:
         error = self.loss.error(output, given.y)
         loss = jnp.sum(self.loss.value(output, given.y))
         initial_loss = jnp.where(first, loss, state.initial_loss)
-        bad = ~(loss <= DIVERGED * (initial_loss + len(given.y)))
+        bad = ~(jnp.isfinite(loss) & (loss <= DIVERGED * (initial_loss + len(given.y))))
         diverged_at = jnp.where(bad & (state.diverged_at < 0), state.step, state.diverged_at)
         state = eqx.tree_at(
             lambda s: (s.origin, s.initial_loss, s.diverged_at), state, (origin, initial_loss, diverged_at)
@@ -130,8 +132,8 @@ class Dynamics:
         coefficients = jnp.ones_like(error) if self.outputs == 1 else error
         layers, feedback = tapped(network.layers), tapped(state.feedback)
         signals = sweep(self.rule, View(layers, feedback, activity, error, given.y, coefficients))
-        network = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
-        return state, Moment(network, untapped(feedback), activity, output, error, signals)
+        after = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
+        return state, Moment(after, untapped(feedback), activity, output, error, signals, network)
 
     def _update(self, given: Given, state: State, moment: Moment) -> State:
         weighted = self.rule.linear_in_error and self.outputs == 1
@@ -156,7 +158,7 @@ class Dynamics:
 
     def _record(self, given: Given, state: State, moment: Moment) -> dict[str, Any]:
         activity, network = moment.activity, moment.network
-        test_output = network.test_forward(given.net, given.inputs.test)
+        test_output = moment.sent_forward.test_forward(given.net, given.inputs.test)
         test_origin = jnp.where((state.step == 0) & self.centred, test_output, state.test_origin)
         z, gradients, pseudo_gradients = self._measure(given, moment)
         features = [kernels.overlap(phi, phi) for phi in activity.features]
@@ -234,13 +236,13 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
         trial = dataclasses.replace(
             dynamics, fabric=DenseFabric(2, given.y.dtype), traffic=(everything,) * given.net.hidden_layers
         )
-        _, network, draw, feedback = trial._weave(given, None, lambda _: everything)
-        activity, network = network.forward(given.net, given.inputs.train)
+        loom, network, draw, feedback = trial._weave(given, None, lambda _: everything)
+        activity, network = loom.furnish(network).forward(given.net, given.inputs.train)
         trained = tapped((network.layers, feedback))
         unit = jnp.ones_like(given.y)
         signals = sweep(dynamics.rule, View(*trained, activity, given.y, given.y, unit))
         probed: list[Any] = []
-        trial._measure(given, Moment(network, feedback, activity, given.y, given.y, signals), probed.append)
+        trial._measure(given, Moment(network, feedback, activity, given.y, given.y, signals, network), probed.append)
 
         def note(weights: Weights, forward: bool) -> Traffic:
             in_training = [tap for tap in taps(trained) if tap.origin is weights]

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -125,42 +126,83 @@ def readout(below: Population, outputs: int, traffic: Traffic) -> DenseWeights:
     return DenseWeights(below.draw(outputs).T, 1 / below.size, 1.0, keep_initial=traffic.initial)
 
 
-def weave(
-    net: MLP,
-    fabric: Fabric,
-    layers: tuple[Population, ...],
-    inputs: Inputs,
-    outputs: int,
-    traffic: tuple[Traffic, ...],
-) -> Network:
-    """A network at initialisation; `traffic[ℓ]` says what passes through the weights above layer ℓ = 1..L.
+class Loom:
+    """What makes a network at one width, in rounds: each draws random rows matched to those of the rounds before.
 
-    What training needs is drawn first and matched as a whole; `provide` adds what measurements need.
+    Forward first; then, kept away from the initial features, everything that meets them in the backward pass; then, by
+    [`furnish`], what measurements need.
     """
-    first = layers[0].draw(inputs.trained)
-    hidden = [
-        fabric.weights(below, above, t) for below, above, t in zip(layers, layers[1:], traffic[:-1], strict=False)
-    ]
-    last = readout(layers[-1], outputs, traffic[-1])
-    gating = [layer.draw(inputs.trained) if net.nonlinearity.gated else None for layer in layers]
-    unseen = inputs.train.shape[1] - inputs.trained
-    first = jnp.concatenate([first, layers[0].spare(unseen)])
-    gating = [
-        None if field is None else jnp.concatenate([field, layer.spare(unseen)])
-        for field, layer in zip(gating, layers, strict=True)
-    ]
-    scale = 1 / math.sqrt(inputs.dimension)
 
-    def gates(x: Array) -> tuple[Array | None, ...]:
-        return tuple(None if field is None else net.nonlinearity.gate(x @ field * scale) for field in gating)
+    def __init__(
+        self,
+        net: MLP,
+        fabric: Fabric,
+        inputs: Inputs,
+        outputs: int,
+        traffic: tuple[Traffic, ...],
+        seed: tuple[int, ...] | None,
+    ):
+        self.net = net
+        self.fabric = fabric
+        self.inputs = inputs
+        self.outputs = outputs
+        self.traffic = traffic
+        self.populations = populations(net, fabric, seed)
+        self._gating: list[Array] = []
 
-    return Network((DenseWeights(first, scale), *hidden, last), gates(inputs.train), gates(inputs.test))
+    def weave(self) -> Network:
+        """A network at initialisation; `traffic[ℓ − 1]` says what passes through the weights above layer ℓ = 1..L."""
+        trained = self.inputs.trained
+        first = DenseWeights(self.populations[0].draw(trained), self._scale)
+        hidden = tuple(self.fabric.weights(below, above, traffic) for below, above, traffic in self._between())
+        if self.net.nonlinearity.gated:
+            self._gating = [population.draw(trained) for population in self.populations]
+        gates = self._gates(self.inputs.train[:, :trained])
+        x = self.inputs.train[:, :trained]
+        for layer, population in enumerate(self.populations, start=1):
+            population.avoid(lambda layer=layer: _first_features(self.net, (first, *hidden), gates, x)[layer])
+        hidden = tuple(
+            self.fabric.with_backward(weights, *between)
+            for weights, between in zip(hidden, self._between(), strict=True)
+        )
+        last = readout(self.populations[-1], self.outputs, self.traffic[-1])
+        return Network((first, *hidden, last), gates, (None,) * len(gates))
+
+    def furnish(self, network: Network) -> Network:
+        """The network with what its measurements need."""
+        unseen = self.inputs.train.shape[1] - self.inputs.trained
+        first, *hidden, last = network.layers
+        matrix = jnp.concatenate([first.matrix, self.populations[0].spare(unseen)])
+        self._gating = [
+            jnp.concatenate([field, population.spare(unseen)])
+            for field, population in zip(self._gating, self.populations, strict=False)
+        ]
+        hidden = tuple(
+            self.fabric.with_measurements(weights, *between)
+            for weights, between in zip(hidden, self._between(), strict=True)
+        )
+        layers = (DenseWeights(matrix, self._scale), *hidden, last)
+        return Network(layers, network.gates, self._gates(self.inputs.test))
+
+    @property
+    def _scale(self) -> float:
+        return 1 / math.sqrt(self.inputs.dimension)
+
+    def _between(self) -> list[tuple[Population, Population, Traffic]]:
+        return list(zip(self.populations, self.populations[1:], self.traffic[:-1], strict=False))
+
+    def _gates(self, x: Array) -> tuple[Array | None, ...]:
+        if not self.net.nonlinearity.gated:
+            return (None,) * len(self.populations)
+        return tuple(self.net.nonlinearity.gate(x @ field * self._scale) for field in self._gating)
 
 
-def provide(network: Network, layers: tuple[Population, ...], traffic: tuple[Traffic, ...]) -> Network:
-    """The network with what its measurements will need."""
-    hidden = tuple(
-        weights.provide(below, above, t)
-        for weights, below, above, t in zip(network.layers[1:-1], layers, layers[1:], traffic[:-1], strict=False)
-    )
-    return eqx.tree_at(lambda n: n.layers, network, (network.layers[0], *hidden, network.layers[-1]))
+@jax.jit
+def _first_features(
+    net: MLP, layers: tuple[Weights, ...], gates: tuple[Array | None, ...], x: Array
+) -> tuple[Array, ...]:
+    """The features ϕ(h^ℓ), ℓ = 0..L, of the first forward pass."""
+    features = [x]
+    for weights, gate in zip(layers, gates, strict=True):
+        features.append(net.nonlinearity.respond(weights.forward(features[-1])[0], gate)[0])
+    return tuple(features)

@@ -57,6 +57,15 @@ def distance(a: xr.DataArray, b: xr.DataArray, over: str | tuple[str, ...]) -> x
     return ((a - b) ** 2).sum(over) / (b**2).sum(over)
 
 
+def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
+    """Standard error of the mean of an array relative to that mean, |s.e.|/|mean| with the norms over `over`.
+
+    It is the relative distance (the root of [`distance`]) at which two such means are expected to lie from each other
+    by chance alone, once the two of them are added in quadrature.
+    """
+    return ((standard_error(values) ** 2).sum(over) / (mean(values) ** 2).sum(over)) ** 0.5
+
+
 def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     """The fraction of samples whose class is wrong: the sign of one output, or the largest of several."""
     sample = target.dims[0]

@@ -173,7 +173,7 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
-        dataset = xr.load_dataset(path, engine="h5netcdf")
+        dataset = xr.load_dataset(path, engine="h5netcdf", phony_dims="sort")
     except (OSError, ValueError) as error:
         raise ArgumentError(f"{path} is not a readable NetCDF file ({error}).") from None
     if "schema" not in dataset.attrs:

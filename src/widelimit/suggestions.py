@@ -6,7 +6,7 @@ import numpy as np
 
 from . import checks
 from .network import MLP
-from .rules import Rule
+from .rules import GradientDescent, Rule
 from .task import Task
 from .training import train
 
@@ -18,15 +18,22 @@ def suggest_step_size(
 
     Near initialisation a step multiplies the error of a mode of the eNTK with eigenvalue λ by 1 − η c λ, with c the
     curvature of the loss; with momentum β it is stable up to η c λ = 2(1 + β). The suggestion is `safety` times that
-    bound for the largest |λ| of K(0) at infinite width. Feature learning makes K grow, up to several times at γ0 > 1,
-    hence the default of a quarter.
+    bound for the largest |λ| of K(0) at infinite width, under the rule or under gradient descent, whichever is larger:
+    a rule with feedback of its own starts from a small kernel, which grows towards that of gradient descent as the
+    forward weights align. Feature learning makes K grow, up to several times at γ0 > 1, hence the default of a quarter.
 
     **Arguments:** as for `train`; `safety` in (0, 1].
 
     **Returns:** η.
     """
     checks.number("safety", safety, above=0, at_most=1)
-    particles = max(1000, 8 * (task.samples + task.outputs) + 16)
+    rules = {GradientDescent(), GradientDescent() if rule is None else rule}
+    largest = max(_largest_eigenvalue(net, task, one, seed) for one in rules)
+    return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)
+
+
+def _largest_eigenvalue(net: MLP, task: Task, rule: Rule, seed: int) -> float:
+    """The largest |λ| of the initial eNTK, over samples and outputs together."""
     start = train(
         net,
         task,
@@ -34,14 +41,13 @@ def suggest_step_size(
         step_size=1.0,
         steps=0,
         replicates=1,
-        particles=particles,
-        seed=seed,
+        particles=max(1000, 20 * (task.samples + task.outputs)),
         capacity=task.samples,
+        seed=seed,
         progress=False,
     )
     size = task.samples * task.outputs
     kernel = start["ntk"].values[0, 0]
     if kernel.ndim == 4:
         kernel = kernel.transpose(0, 2, 1, 3).reshape(size, size)
-    largest = float(np.max(np.abs(np.linalg.eigvals(kernel))))
-    return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)
+    return float(np.max(np.abs(np.linalg.eigvals(kernel))))

@@ -150,8 +150,8 @@ def train(
                 except KeyboardInterrupt:
                     interrupted = True
                     break
-    configuration["seconds"] = time.perf_counter() - began
-    result = collect(task, runs, step_size, {"configuration": json.dumps(configuration)})
+        configuration["seconds"] = time.perf_counter() - began
+        result = collect(task, runs, step_size, {"configuration": json.dumps(configuration)})
     _warn_of_divergence(runs, step_size)
     if interrupted:
         raise TrainingInterrupted(result)

@@ -101,7 +101,11 @@ class Draw:
         """A random matrix shaped like W^ℓ (ℓ = L: like the readout), independent of it, for backward use."""
         traffic = self._traffic(len(self._made))
         below, above = self._between(layer)
-        made = readout(below, self.outputs, traffic) if above is None else self._fabric.weights(below, above, traffic)
+        if above is None:
+            made: Weights = readout(below, self.outputs, traffic)
+        else:
+            made = self._fabric.weights(below, above, traffic)
+            made = self._fabric.with_backward(made, below, above, traffic)
         self._made.append((made, layer))
         return made
 
@@ -109,17 +113,17 @@ class Draw:
         """Frozen vectors z̃^ℓ with N(0, 1) entries, one for each output."""
         return self._populations[layer - 1].draw(self.outputs)
 
-    def provide(self, feedback: Any) -> Any:
-        """The container that a rule made of these objects, with what measurements of its weights will need."""
+    def furnish(self, feedback: Any) -> Any:
+        """The container that a rule made of these objects, with what measurements of its weights need."""
 
-        def provided(leaf: Any) -> Any:
+        def furnished(leaf: Any) -> Any:
             for index, (weights, layer) in enumerate(self._made):
                 below, above = self._between(layer)
                 if weights is leaf and above is not None:
-                    return weights.provide(below, above, self._traffic(index))
+                    return self._fabric.with_measurements(weights, below, above, self._traffic(index))
             return leaf
 
-        return jax.tree.map(provided, feedback, is_leaf=_is_weights)
+        return jax.tree.map(furnished, feedback, is_leaf=_is_weights)
 
     def _between(self, layer: int) -> tuple[Population, Population | None]:
         top = layer == len(self._populations)

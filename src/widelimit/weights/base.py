@@ -73,10 +73,6 @@ class Weights(eqx.Module):
         """The weights keep·W + change, with `change` in the coordinates of `outer`."""
 
     @abc.abstractmethod
-    def provide(self, below: Population, above: Population, traffic: Traffic) -> Self:
-        """The weights with what their measurements will need, drawn after everything that training needs."""
-
-    @abc.abstractmethod
     def diagnostics(self) -> dict[str, Array]:
         """Numbers that say how well the matrix is represented; empty where it is exact."""
 
@@ -93,7 +89,18 @@ class Fabric(abc.ABC):
 
     @abc.abstractmethod
     def weights(self, below: Population, above: Population, traffic: Traffic) -> Weights:
-        """Random weights between two hidden populations, entries iid N(0, 1), scale 1/√N."""
+        """Random weights between two hidden populations, entries iid N(0, 1), scale 1/√N, ready for the forward pass.
+
+        A network is made in three rounds, so that each is matched to those before it: forward, backward, measurements.
+        """
+
+    @abc.abstractmethod
+    def with_backward(self, weights: Weights, below: Population, above: Population, traffic: Traffic) -> Weights:
+        """The weights with what the backward pass needs."""
+
+    @abc.abstractmethod
+    def with_measurements(self, weights: Weights, below: Population, above: Population, traffic: Traffic) -> Weights:
+        """The weights with what test points and probes need."""
 
     @abc.abstractmethod
     def check(self, population: Population) -> None:

@@ -66,9 +66,6 @@ class DeferredWeights(Weights):
     def move(self, change, keep):
         return eqx.tree_at(lambda w: (w.current, w.shrink), self, (keep * self.current + change, keep * self.shrink))
 
-    def provide(self, below, above, traffic):
-        return dataclasses.replace(self, spare_up=above.spare(traffic.tests), spare_down=below.spare(traffic.probes))
-
     def diagnostics(self):
         return {
             "forward_basis_size": self.sent_up.filled,
@@ -101,21 +98,26 @@ class DeferredFabric(Fabric):
         return MatchedPopulation(self.size, self.dtype, generator)
 
     def weights(self, below: Population, above: Population, traffic: Traffic):
-        unused = Truncation(0, self.truncation.tolerance, 0)
-        sent_up = Revealed.nothing(
-            below, above, traffic.load * traffic.forward, self.truncation if traffic.forward else unused
-        )
-        sent_down = Revealed.nothing(
-            above, below, traffic.load * traffic.backward, self.truncation if traffic.backward else unused
-        )
+        sent_up = self._nothing(below, above, traffic.load, traffic.forward)
         return DeferredWeights(
             sent_up=sent_up,
-            sent_down=sent_down,
+            sent_down=self._nothing(above, below, 0, False),
             current=jnp.array(sent_up.noise, copy=True),
             shrink=jnp.ones((), self.dtype),
             spare_up=jnp.zeros((0, self.size), self.dtype),
             spare_down=jnp.zeros((0, self.size), self.dtype),
         )
+
+    def with_backward(self, weights, below, above, traffic):
+        sent_down = self._nothing(above, below, traffic.load, traffic.backward)
+        return dataclasses.replace(weights, sent_down=sent_down)
+
+    def with_measurements(self, weights, below, above, traffic):
+        return dataclasses.replace(weights, spare_up=above.spare(traffic.tests), spare_down=below.spare(traffic.probes))
+
+    def _nothing(self, source: Population, sink: Population, load: int, used: bool) -> Revealed:
+        truncation = self.truncation if used else dataclasses.replace(self.truncation, capacity=0)
+        return Revealed.nothing(source, sink, load if used else 0, truncation)
 
     def check(self, population: Population):
         rows = population.rows

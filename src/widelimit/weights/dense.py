@@ -67,9 +67,6 @@ class DenseWeights(Weights):
     def move(self, change, keep):
         return eqx.tree_at(lambda w: w.matrix, self, keep * self.matrix + change)
 
-    def provide(self, below, above, traffic):
-        return self
-
     def diagnostics(self):
         return {}
 
@@ -87,6 +84,12 @@ class DenseFabric(Fabric):
 
     def weights(self, below: Population, above: Population, traffic: Traffic):
         return DenseWeights(above.draw(below.size), 1 / math.sqrt(below.size), keep_initial=traffic.initial)
+
+    def with_backward(self, weights, below, above, traffic):
+        return weights
+
+    def with_measurements(self, weights, below, above, traffic):
+        return weights
 
     def check(self, population: Population):
         pass

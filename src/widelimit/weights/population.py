@@ -10,6 +10,7 @@ that alone makes deep linear networks exact and the spread between seeds of the 
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from typing import Any, final
 
 import jax.numpy as jnp
@@ -45,6 +46,10 @@ class Population(abc.ABC):
         return jnp.asarray(source(self._generator.standard_normal((rows, self.size))), self.dtype)
 
     @abc.abstractmethod
+    def avoid(self, fields: Callable[[], Float[Array, "row neuron"]]) -> None:
+        """Make what is drawn from now on independent of these fields also in the sample, where that is possible."""
+
+    @abc.abstractmethod
     def _draw(self, normal: np.ndarray) -> np.ndarray:
         """What `draw` makes of iid normal rows."""
 
@@ -56,6 +61,9 @@ class Population(abc.ABC):
 @final
 class IndependentPopulation(Population):
     """Rows that are independent and identically distributed: the neurons of a finite network."""
+
+    def avoid(self, fields):
+        pass
 
     def _draw(self, normal):
         return normal
@@ -71,6 +79,22 @@ class MatchedPopulation(Population):
     def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None):
         super().__init__(size, dtype, generator)
         self._matched: list[np.ndarray] = []
+
+    def avoid(self, fields):
+        """Later rows are orthogonal to the fields, exactly as their expectation is zero.
+
+        Rows drawn for the backward pass are independent of the initial features, so ⟨r ϕ(h)⟩ = 0. Left to sampling,
+        that average would be O(1/√S), enter the features as a response at the second step, and the output divided by
+        γ0: an error O(1/(γ0√S)) that drowns the lazy limit.
+        """
+        if self._generator is None:
+            return
+        rest = self._away_from_earlier(self._away_from_earlier(np.asarray(fields(), np.float64)))
+        _, values, directions = np.linalg.svd(rest, full_matrices=False)
+        directions = directions[values > 1e-9 * np.sqrt(self.size)]
+        if len(directions):
+            self._matched.append(directions * np.sqrt(self.size))
+            self.rows += len(directions)
 
     def _draw(self, normal):
         for _ in range(2):  # twice is enough: the second pass removes what rounding left of the first

@@ -16,7 +16,7 @@ passes changes smoothly in time instead of flickering.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -37,6 +37,18 @@ class Truncation:
     capacity: int
     tolerance: float
     growth: int
+
+    @property
+    def exact(self) -> bool:
+        """Whether directions far below any sampling error are to be kept."""
+        return self.tolerance < 1e-4
+
+    def floor(self, dtype: Any) -> float:
+        """The rms, relative to the vectors sent, below which a residual direction counts as zero.
+
+        A direction of relative size δ is orthogonal to the basis within rounding/δ.
+        """
+        return max(1e4 * float(jnp.finfo(dtype).eps), 0.0 if self.exact else 1e-5)
 
 
 class Code(eqx.Module):
@@ -91,8 +103,11 @@ class Revealed(eqx.Module):
         limits = self.truncation
         code = _inner(x, self.basis)
         rest = x - code @ self.basis
+        if limits.exact:  # a second pass: what rounding left of the first is not small beside a tiny residual
+            again = _inner(rest, self.basis)
+            code, rest = code + again, rest - again @ self.basis
         scale = jnp.sum(x * x) / x.size
-        power, directions = _principal(rest, scale)
+        power, directions = _principal(rest, limits.floor(x.dtype) ** 2 * scale)
 
         allowed = jnp.where(self.filled == 0, len(x), limits.growth)
         room = jnp.minimum(allowed, limits.capacity - self.filled)
@@ -128,7 +143,8 @@ class Revealed(eqx.Module):
         """Send the vectors `x` for one measurement: what is not in the basis gets the rows `spare`, appended."""
         known = self.coordinates(x)
         rest = x - self.compose(known)
-        power, directions = _principal(rest, jnp.sum(x * x) / x.size)
+        floor = self.truncation.floor(x.dtype) ** 2 * jnp.sum(x * x) / x.size
+        power, directions = _principal(rest, floor)
         root, rows = _root(power, directions, rest)
         extended = eqx.tree_at(
             lambda r: (r.passing_basis, r.passing_noise),
@@ -148,18 +164,17 @@ def _inner(a: Float[Array, "row n"], b: Float[Array, "other n"]) -> Float[Array,
 
 
 def _principal(
-    rest: Float[Array, "row n"], scale: Float[Array, ""]
+    rest: Float[Array, "row n"], floor: Float[Array, ""]
 ) -> tuple[Float[Array, " row"], Float[Array, "row row"]]:
-    """Eigenvalues (descending, rounding error set to 0) and eigenvectors of the Gram matrix of `rest`.
+    """Eigenvalues (descending, those below `floor` set to 0) and eigenvectors of the Gram matrix of `rest`.
 
     Signs are fixed by the vectors themselves, so that permuting rows permutes the answer.
     """
     power, directions = jnp.linalg.eigh(_inner(rest, rest))
     power, directions = power[::-1], directions[:, ::-1]
-    first = directions.T @ rest[:, :1]
-    directions = directions * jnp.where(first[:, 0] < 0, -1, 1)
-    noise_floor = (100 * jnp.finfo(rest.dtype).eps) ** 2 * scale
-    return jnp.where(power > noise_floor, power, 0), directions
+    generic = rest @ jnp.cos(jnp.arange(rest.shape[1], dtype=rest.dtype))
+    directions = directions * jnp.where(directions.T @ generic < 0, -1, 1)
+    return jnp.where(power > floor, power, 0), directions
 
 
 def _root(

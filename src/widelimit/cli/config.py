@@ -1,0 +1,242 @@
+"""What `widelimit train` can be told, by a TOML file and by flags: the same dataclasses serve both.
+
+Nothing in a file is executed: names are looked up in the tables below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tomllib
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from .. import checks, datasets
+from ..checks import ArgumentError
+from ..network import MLP
+from ..nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
+from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
+from ..task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
+
+LOSSES: dict[str, Callable[[], Loss]] = {
+    "SquaredError": SquaredError,
+    "Logistic": Logistic,
+    "SoftmaxCrossEntropy": SoftmaxCrossEntropy,
+}
+NONLINEARITIES: dict[str, Callable[[], Nonlinearity]] = {
+    "Tanh": Tanh,
+    "ReLU": ReLU,
+    "Erf": Erf,
+    "GELU": GELU,
+    "Softplus": Softplus,
+    "Linear": Linear,
+}
+RULES: dict[str, Callable[[RuleOptions], Rule]] = {
+    "GradientDescent": lambda options: GradientDescent(),
+    "FeedbackAlignment": lambda options: FeedbackAlignment(options.correlation),
+    "DirectFeedbackAlignment": lambda options: DirectFeedbackAlignment(),
+    "Hebbian": lambda options: Hebbian(options.error_power),
+}
+DATA = ("digits", "sphere", "npz")
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What is learned."""
+
+    data: str = "digits"
+    """digits: handwritten digits; sphere: random points with random labels; npz: arrays of your own, see file."""
+    samples: int = 20
+    """P, the number of training samples (digits, sphere)."""
+    test_samples: int = 100
+    """Samples never trained on (digits, sphere)."""
+    classes: tuple[int, ...] = (0, 1)
+    """The digits to tell apart; two give one output with targets ±1, more give one output each (digits)."""
+    dimension: int = 50
+    """D, the dimension of the inputs (sphere)."""
+    seed: int = 0
+    """Which samples are drawn (digits, sphere)."""
+    file: Path | None = None
+    """A NumPy archive with arrays x and y, and optionally x_test and y_test (npz)."""
+    loss: str = "SquaredError"
+    """SquaredError, Logistic or SoftmaxCrossEntropy."""
+
+    def build(self) -> Task:
+        """The task. **Raises:** `ArgumentError` if the options cannot serve."""
+        checks.known("task.data", self.data, DATA)
+        checks.known("task.loss", self.loss, LOSSES)
+        loss = LOSSES[self.loss]()
+        if self.data == "npz":
+            if self.file is None:
+                raise ArgumentError("task.file must name a NumPy archive where task.data is npz.")
+            return datasets.from_npz(self.file, loss=loss)
+        if self.file is not None:
+            raise ArgumentError(f"task.file is read only where task.data is npz; it is {self.data}.")
+        if self.data == "sphere":
+            return datasets.sphere(
+                self.samples, self.dimension, test_samples=self.test_samples, seed=self.seed, loss=loss
+            )
+        return datasets.digits(self.samples, self.test_samples, classes=self.classes, seed=self.seed, loss=loss)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What is trained."""
+
+    hidden_layers: int = 3
+    """L, the number of hidden layers."""
+    nonlinearity: str = "Tanh"
+    """Tanh, ReLU, Erf, GELU, Softplus or Linear."""
+    gain: float | None = None
+    """The factor of ReLU, √2 unless given; other nonlinearities take none."""
+    gated: bool = False
+    """Gate linear units by frozen random fields, with the derivative of the nonlinearity as the gate."""
+    richness: float = 1.0
+    """γ0: near 0 the kernels stay as they are (lazy), of order 1 features are learned."""
+
+    def build(self) -> MLP:
+        """The network. **Raises:** `ArgumentError` if the options cannot serve."""
+        checks.known("network.nonlinearity", self.nonlinearity, NONLINEARITIES)
+        shape = NONLINEARITIES[self.nonlinearity]()
+        if self.gain is not None:
+            if not isinstance(shape, ReLU):
+                raise ArgumentError(f"network.gain belongs to ReLU; the nonlinearity is {self.nonlinearity}.")
+            shape = ReLU(gain=self.gain)
+        return MLP(self.hidden_layers, Gated(shape) if self.gated else shape, self.richness)
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """How it learns."""
+
+    name: str = "GradientDescent"
+    """GradientDescent, FeedbackAlignment, DirectFeedbackAlignment or Hebbian."""
+    correlation: float = 0.0
+    """ρ between feedback weights and initial forward weights (FeedbackAlignment)."""
+    error_power: int = 2
+    """The total power of the error in the update: 0, 1 or 2 (Hebbian)."""
+
+    def build(self) -> Rule:
+        """The rule. **Raises:** `ArgumentError` if the options cannot serve."""
+        checks.known("rule.name", self.name, RULES)
+        for option, owner in (("correlation", "FeedbackAlignment"), ("error_power", "Hebbian")):
+            default = next(f.default for f in dataclasses.fields(self) if f.name == option)
+            if getattr(self, option) != default and self.name != owner:
+                raise ArgumentError(f"rule.{option} belongs to {owner}; the rule is {self.name}.")
+        return RULES[self.name](self)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """At what width, for how long, and what is recorded."""
+
+    width: float = float("inf")
+    """N, the number of neurons in a layer; inf is the mean-field limit."""
+    particles: int = 4000
+    """S, Monte Carlo samples per layer at infinite width; errors fall as 1/√S."""
+    step_size: float | Literal["auto"] = "auto"
+    """η, with time = step × η; auto takes a quarter of what is stable at initialisation, as by gradient descent."""
+    steps: int = 100
+    """The number of steps."""
+    momentum: float = 0.0
+    """β of heavy-ball momentum, in [0, 1)."""
+    weight_decay: float = 0.0
+    """λ: every weight matrix shrinks by 1 − ηλ a step."""
+    record_every: int = 1
+    """Record steps 0, record_every, 2·record_every, and so on."""
+    replicates: int = 4
+    """Independent repetitions; standard errors are over them."""
+    seed: int = 0
+    """Seed of the random weights."""
+    centred: bool = True
+    """Subtract the initial output of a finite network."""
+    two_time: bool = False
+    """Also record the kernels at all pairs of recorded steps."""
+    fields: bool = False
+    """Also keep the fields of every neuron or particle at the last recorded step."""
+    capacity: int | None = None
+    """Directions kept of each deferred matrix; chosen from the task unless given."""
+    tolerance: float | None = None
+    """The share of a vector below which a new direction is not worth keeping; chosen unless given."""
+    growth: int = 4
+    """Directions that a deferred matrix may gain in one step."""
+    precision: str = "float64"
+    """float64 or float32."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that `widelimit train` can be told."""
+
+    task: TaskOptions = field(default_factory=TaskOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    rule: RuleOptions = field(default_factory=RuleOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+
+def read(path: Path) -> Configuration:
+    """The configuration in a TOML file with tables [task], [network], [rule] and [training].
+
+    **Raises:** `FileNotFoundError`; `ArgumentError`, naming the file and what it holds, for what is not TOML, unknown
+    tables and keys, and values of another type.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"{path} is not TOML: {error}.") from None
+    tables = typing.get_type_hints(Configuration)
+    return Configuration(**{name: _table(path, name, content, tables) for name, content in document.items()})
+
+
+def _table(path: Path, name: str, content: Any, tables: dict[str, Any]) -> Any:
+    """One table of the file as its dataclass."""
+    if not isinstance(content, dict):
+        checks.known(f"{path}, table", name, tables)
+        raise ArgumentError(f"{path}: {name} must be a table; write [{name}] on a line of its own.")
+    checks.known(f"{path}, table", name, tables)
+    kinds = typing.get_type_hints(tables[name])
+    values = {}
+    for key, value in content.items():
+        checks.known(f"{path}, key in [{name}]", key, kinds)
+        fitted = _fit(value, kinds[key])
+        if fitted is None:
+            raise ArgumentError(f"{path}: {name}.{key} must be {_spelled(kinds[key])}; got {value!r}.")
+        values[key] = fitted
+    if isinstance(values.get("file"), Path):
+        values["file"] = path.parent / values["file"]  # relative to the configuration, wherever it is run from
+    return tables[name](**values)
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    """A TOML value as `kind`, or None if it does not fit."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        fitted = (_fit(value, member) for member in typing.get_args(kind) if member is not types.NoneType)
+        return next((one for one in fitted if one is not None), None)
+    if typing.get_origin(kind) is Literal:
+        return value if value in typing.get_args(kind) else None
+    if typing.get_origin(kind) is tuple:
+        return tuple(value) if isinstance(value, list) and all(type(item) is int for item in value) else None
+    if kind is float:
+        return float(value) if type(value) in (int, float) or value == "inf" else None
+    if kind is Path:
+        return Path(value) if isinstance(value, str) else None
+    return value if type(value) is kind else None
+
+
+_SPELLED = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", Path: "a file's name"}
+
+
+def _spelled(kind: Any) -> str:
+    """A type in words."""
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        members = [_spelled(member) for member in typing.get_args(kind) if member is not types.NoneType]
+        return functools.reduce(lambda left, right: f"{left} or {right}", members)
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(f'"{choice}"' for choice in typing.get_args(kind))
+    return "a list of whole numbers" if typing.get_origin(kind) is tuple else _SPELLED[kind]

@@ -1,0 +1,44 @@
+"""Where results go: checked before the work, and never lost after it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import xarray as xr
+
+from .. import results
+from ..checks import ArgumentError
+from .messages import say
+
+
+def check(path: Path, overwrite: bool) -> None:
+    """Raise unless a file can be written at `path`; called before hours of work, not after.
+
+    **Raises:** `FileNotFoundError` if the folder is missing; `FileExistsError` if the file is there and may not be
+    overwritten; `ArgumentError` if the folder cannot be written to.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"The folder {folder} does not exist; create it first.")
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder; name a file in it.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another name or pass --overwrite.")
+    if not os.access(folder, os.W_OK):
+        raise ArgumentError(f"The folder {folder} cannot be written to; choose another.")
+
+
+def keep(result: xr.Dataset, path: Path, overwrite: bool) -> Path:
+    """Save a result at `path`, or where that fails in the system's temporary folder, and say where it went.
+
+    **Raises:** `OSError` if it can be written in neither place.
+    """
+    try:
+        return results.save(result, path, overwrite=overwrite)
+    except OSError as error:
+        folder = Path(tempfile.mkdtemp(prefix="widelimit-"))
+        rescued = results.save(result, folder / path.name)
+        say(f"{path} could not be written ({error.strerror or error}); the result is in {rescued} instead.")
+        return rescued

@@ -1,0 +1,121 @@
+"""A result in words and numbers, for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import observables, results
+
+
+def lines(result: xr.Dataset) -> list[str]:
+    """What was run and what came of it, a line each; means ± standard errors over replicates."""
+    told = results.configuration(result)
+    rows = [("trained", _setting(told)), ("recorded", _recorded(result, told))]
+    rows += [(name, plus_minus(value)) for name, value in final(result).items()]
+    if "gradient_kernel" in result:
+        alignment = observables.gradient_alignment(result).isel(step=-1)
+        each = "   ".join(f"layer {int(one.layer)}: {plus_minus(one)}" for one in alignment.transpose("layer", ...))
+        rows.append(("gradient alignment", each))
+    rows += _diagnostics(result) + _divergence(result)
+    return aligned(rows)
+
+
+def final(result: xr.Dataset) -> dict[str, xr.DataArray]:
+    """The numbers of the last recorded step that sum a run up, one for each replicate."""
+    last = result.isel(step=-1)
+    found = {"training loss": last["loss"]}
+    if "test_loss" in last:
+        found["test loss"] = last["test_loss"]
+    if "test_target" in last and _is_classification(last["test_target"]):
+        found["test error"] = observables.classification_error(last["test_output"], last["test_target"])
+    if "ntk" in last:
+        found["task alignment of K"] = observables.alignment(last["ntk"], last["target"])
+    if "feature_kernel" in last:
+        top = last["feature_kernel"].isel(layer=-1)
+        found[f"task alignment of Φ^{int(top.layer)}"] = observables.alignment(top, last["target"])
+    return found
+
+
+def plus_minus(values: xr.DataArray, factor: float = 1.0) -> str:
+    """Mean ± standard error over replicates, with the digits that the error leaves meaningful."""
+    value = factor * float(observables.mean(values))
+    error = factor * float(observables.standard_error(values))
+    if not np.isfinite(value):
+        return "none finite"
+    if not np.isfinite(error):
+        return f"{value:.4g}"
+    if error == 0:
+        return f"{value:.4g} ± 0"
+    if error < 1e-5 * abs(value):
+        return f"{value:.6g} ± {error:.0e}"
+    if max(abs(value), error) < 1e-4:
+        return f"{value:.2e} ± {error:.0e}"
+    # Two digits of the error, and never more than six of the value.
+    decimals = min(1 - math.floor(math.log10(error)), 5 - math.floor(math.log10(max(abs(value), error))))
+    decimals = max(decimals, 0)
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def aligned(rows: list[tuple[str, str]]) -> list[str]:
+    """Pairs as two columns."""
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def described(value: Any) -> str:
+    """A described object as it would be written: MLP(hidden_layers=3, …)."""
+    if isinstance(value, Mapping) and "type" in value:
+        inside = ", ".join(f"{name}={described(item)}" for name, item in value.items() if name != "type")
+        return f"{value['type']}({inside})"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def at_width(told: Mapping[str, Any]) -> str:
+    """The width of a configuration in words."""
+    if told.get("width") == "inf":
+        return f"infinite width ({told['particles']} particles)" if "particles" in told else "infinite width"
+    return f"width {told.get('width')}"
+
+
+def _setting(told: Mapping[str, Any]) -> str:
+    return f"{described(told.get('net'))} by {described(told.get('rule'))} at {at_width(told)}"
+
+
+def _recorded(result: xr.Dataset, told: Mapping[str, Any]) -> str:
+    step, time = int(result["step"][-1]), float(result["time"][-1])
+    text = f"step {step} of {told.get('steps')} (time {time:.4g}, step size {told.get('step_size'):.4g}), "
+    text += f"{told.get('samples')} samples, replicates: {result.sizes['replicate']}"
+    seconds = told.get("seconds")
+    return text if seconds is None else f"{text}, {seconds:.1f} s"
+
+
+def _is_classification(target: xr.DataArray) -> bool:
+    """Whether the targets are signs, or rows of which one entry stands out as a class."""
+    if "unit" not in target.dims:
+        return bool((np.abs(target) == 1).all())
+    return bool(((target == target.max("unit")).sum("unit") == 1).all())
+
+
+def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
+    """How much of the deferred matrices was kept: worst over steps, matrices and replicates."""
+    rows = []
+    for way, what in (("forward", "features"), ("backward", "gradients")):
+        size, dropped = f"{way}_basis_size", f"{way}_dropped_fraction"
+        if size in result and (result[size] > 0).any():  # a rule may send nothing back
+            sizes = [f"{float(one.max()):.0f}" for one in result[size].isel(step=-1).transpose("matrix", ...)]
+            share = float(result[dropped].max())
+            rows.append((f"kept of the {what}", f"{', '.join(sizes)} directions; at most {share:.2g} of power dropped"))
+    return rows
+
+
+def _divergence(result: xr.Dataset) -> list[tuple[str, str]]:
+    where = result["diverged_step"].values
+    where = where[where >= 0]
+    if not len(where):
+        return []
+    return [("DIVERGED", f"{len(where)} of {result.sizes['replicate']} replicates, the first at step {where.min():g}")]

@@ -1,0 +1,42 @@
+"""Fixtures shared by all tests."""
+
+import pytest
+from helpers import small_task
+
+import widelimit as wl
+
+
+@pytest.fixture
+def task():
+    """Four points in three dimensions with targets ±1, and two test points."""
+    return small_task(test_samples=2)
+
+
+@pytest.fixture
+def net():
+    return wl.MLP(hidden_layers=2, nonlinearity=wl.Tanh())
+
+
+@pytest.fixture(scope="session")
+def short_run():
+    """A finished run on a small finite network, for tests of results and observables."""
+    return wl.train(
+        wl.MLP(2, wl.Tanh()), small_task(test_samples=2), width=12, step_size=0.05, steps=4, replicates=3, seed=1
+    )
+
+
+@pytest.fixture(scope="session")
+def short_multiclass_run():
+    """The same with three outputs, feedback alignment and fields."""
+    return wl.train(
+        wl.MLP(2, wl.Tanh()),
+        small_task(outputs=3, loss=wl.SoftmaxCrossEntropy(), test_samples=2),
+        wl.FeedbackAlignment(0.5),
+        width=12,
+        step_size=0.05,
+        steps=4,
+        replicates=2,
+        seed=1,
+        two_time=True,
+        fields=True,
+    )

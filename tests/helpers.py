@@ -1,0 +1,163 @@
+"""Shared by the tests: small tasks, the list of rules and nonlinearities, initial weights, comparisons."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+from reference import Reference, Start
+
+import widelimit as wl
+from widelimit import training
+from widelimit.dynamics import Dynamics, Given, survey
+from widelimit.network import Inputs
+from widelimit.results import DIMENSIONS
+
+RULES = {
+    "gd": wl.GradientDescent(),
+    "fa-0": wl.FeedbackAlignment(0.0),
+    "fa-half": wl.FeedbackAlignment(0.5),
+    "fa-1": wl.FeedbackAlignment(1.0),
+    "dfa": wl.DirectFeedbackAlignment(),
+    "hebb": wl.Hebbian(),
+}
+NONLINEARITIES = {
+    "linear": wl.Linear(),
+    "relu": wl.ReLU(),
+    "tanh": wl.Tanh(),
+    "erf": wl.Erf(),
+    "gelu": wl.GELU(),
+    "softplus": wl.Softplus(),
+    "gated": wl.Gated(wl.ReLU()),
+}
+KERNELS = ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk")
+
+
+def small_task(samples=4, dimension=3, outputs=None, loss=None, test_samples=0, seed=0):
+    """Random points on the sphere |x|² = D, which D ≤ P keeps unrotated, with targets that any loss can take."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(samples + test_samples, dimension))
+    x *= np.sqrt(dimension) / np.linalg.norm(x, axis=1, keepdims=True)
+    total = len(x)
+    if isinstance(loss, wl.SoftmaxCrossEntropy):
+        y = np.eye(outputs)[np.arange(total) % outputs]
+    else:
+        y = random.choice([-1.0, 1.0], size=total if outputs is None else (total, outputs))
+    if not test_samples:
+        return wl.Task(x, y, loss=loss)
+    return wl.Task(x[:samples], y[:samples], x[samples:], y[samples:], loss=loss)
+
+
+def setup(net, task, rule, *, width=math.inf, seed=0, replicate=0, precision="float64", **options):
+    """The compiled parts of `train`, one by one: the dynamics, what it is given, and the initial state."""
+    fabric = training._fabric(
+        net,
+        task,
+        width,
+        options.get("particles", 400),
+        options.get("capacity"),
+        options.get("tolerance"),
+        options.get("growth", 4),
+        options.get("steps", 4),
+        precision,
+    )
+    optimizer = wl.Optimizer(
+        options.get("step_size", 0.1), options.get("momentum", 0.0), options.get("weight_decay", 0.0)
+    )
+    with training._precision(precision):
+        given = Given(
+            training._as_arrays(net, precision),
+            training._as_arrays(optimizer, precision),
+            Inputs.of(task, precision),
+            jnp.asarray(task.y, precision),
+        )
+        dynamics = survey(Dynamics(rule, fabric, task.loss, task.outputs, True, False, (), ()), given)
+        state = dynamics.start(given, (seed, replicate))
+    return dynamics, given, state
+
+
+def reference_for(net, task, rule, width, *, seed=0, replicate=0, rule_name=None):
+    """A NumPy network with the initial weights of the given replicate of `train`."""
+    _, given, state = setup(net, task, rule, width=width, seed=seed, replicate=replicate)
+    gated = net.nonlinearity.gated
+    start = Start(
+        weights=[np.array(layer.matrix).T for layer in state.network.layers],
+        feedback={layer: _feedback(made) for layer, made in (state.feedback or {}).items()},
+        gates=[np.array(gate) for gate in state.network.gates] if gated else None,
+        test_gates=[np.array(gate) for gate in state.network.test_gates] if gated else None,
+    )
+    names = {
+        wl.GradientDescent: "gd",
+        wl.FeedbackAlignment: "fa",
+        wl.DirectFeedbackAlignment: "dfa",
+        wl.Hebbian: "hebb",
+    }
+    return Reference(
+        start,
+        np.array(given.inputs.train),
+        np.array(given.inputs.test),
+        task.y,
+        dimension=task.x.shape[1],
+        phi=type(net.nonlinearity).__name__,
+        loss=type(task.loss).__name__,
+        rule=rule_name or names[type(rule)],
+        richness=float(net.richness),
+        correlation=getattr(rule, "correlation", 0.0),
+        error_power=getattr(rule, "error_power", 2),
+    )
+
+
+def _feedback(made):
+    """Frozen vectors (output, neuron), or a feedback matrix as (above, below)."""
+    return np.array(made.matrix).T if hasattr(made, "matrix") else np.array(made)
+
+
+def relative_error(found, expected):
+    """Largest difference, relative to the largest expected value."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
+    assert np.all(np.isfinite(found))
+    return np.max(np.abs(found - expected)) / max(np.max(np.abs(expected)), 1e-300)
+
+
+def assert_same(found, expected, tolerance, names=None):
+    """Every variable of two results agrees to a relative tolerance."""
+    for name in names or expected.data_vars:
+        if expected[name].size:
+            error = relative_error(found[name].values, expected[name].values)
+            assert error <= tolerance, f"{name}: relative error {error:.2e} exceeds {tolerance:.0e}"
+
+
+def assert_matches_reference(result, expected, scalar, tolerance, replicate=0):
+    """A replicate of a run agrees with the arrays of a `Reference`, whose unit axes a scalar task does not have."""
+    for name, array in expected.items():
+        if name not in result:
+            continue
+        dims = DIMENSIONS[name][1:]
+        if scalar:
+            array = array[tuple(0 if dim in ("unit", "unit2") else slice(None) for dim in dims)]
+        error = relative_error(result[name].isel(replicate=replicate).values, array)
+        assert error <= tolerance, f"{name}: relative error {error:.2e} exceeds {tolerance:.0e}"
+
+
+def assert_agree_statistically(found, expected, resolution, chance=1e-3):
+    """The mean over replicates (axis 0) of `found` is `expected`, in standard errors.
+
+    `expected` is an exact array, or one with replicates of its own. The bound is Student's t for a family of as many
+    comparisons as there are entries, at the given chance. `resolution` is the largest standard error allowed, relative
+    to the largest entry: a comparison that resolves nothing must not pass.
+    """
+    found, expected = np.asarray(found), np.asarray(expected)
+    variance, freedom = found.var(axis=0, ddof=1) / len(found), len(found) - 1
+    difference, scale = found.mean(axis=0), np.max(np.abs(found.mean(axis=0)))
+    if expected.ndim == found.ndim:
+        variance = variance + expected.var(axis=0, ddof=1) / len(expected)
+        freedom = min(freedom, len(expected) - 1)
+        expected = expected.mean(axis=0)
+    difference, error = np.abs(difference - expected), np.sqrt(variance)
+    assert np.max(error) <= resolution * scale, f"standard error {np.max(error) / scale:.1e} is too large to tell"
+    bound = scipy.stats.t.ppf(1 - chance / 2 / difference.size, freedom)
+    worst = np.max(difference / (error + 1e-9 * scale))
+    assert worst <= bound, f"{worst:.1f} standard errors apart; at most {bound:.1f} are due to chance"

@@ -1,0 +1,102 @@
+"""Tasks ready to use."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import widelimit as wl
+from widelimit import datasets
+
+
+def test_points_on_the_sphere():
+    task = datasets.sphere(samples=10, dimension=50, test_samples=5, seed=3)
+    assert task.x.shape == (10, 50)
+    assert task.x_test.shape == (5, 50)
+    assert np.allclose(np.sum(np.concatenate([task.x, task.x_test]) ** 2, axis=1), 50, rtol=1e-12)
+    assert set(task.y.ravel()) == {-1.0, 1.0}
+    assert task.y_test.shape == (5, 1)
+    assert task.scalar
+    assert isinstance(task.loss, wl.SquaredError)
+
+
+def test_sphere_without_test_points():
+    task = datasets.sphere(4, 3, loss=wl.Logistic())
+    assert len(task.x_test) == 0
+    assert task.y_test is None
+    assert isinstance(task.loss, wl.Logistic)
+
+
+def test_points_on_the_sphere_are_spread_evenly():
+    task = datasets.sphere(samples=4000, dimension=5)
+    for moment, expected, spread in ((task.x, 0, 1), (task.y, 0, 1), (task.x[:, :1] * task.x[:, 1:], 0, 1)):
+        assert np.all(np.abs(moment.mean(axis=0) - expected) < 4 * spread / np.sqrt(4000))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda seed: datasets.sphere(6, 4, seed=seed), lambda seed: datasets.digits(seed=seed)]
+)
+def test_the_seed_decides(make):
+    assert np.array_equal(make(1).x, make(1).x)
+    assert np.array_equal(make(1).y, make(1).y)
+    assert not np.allclose(make(1).x, make(2).x)
+
+
+def test_two_digits():
+    task = datasets.digits(samples=20, test_samples=30, classes=(3, 8))
+    assert task.x.shape == (20, 64)
+    assert task.y[:, 0].tolist() == [1.0] * 10 + [-1.0] * 10
+    assert np.sum(task.y_test > 0) == 15
+    assert task.scalar
+    assert np.allclose(np.sum(task.x**2, axis=1), 64, rtol=1e-12)
+
+
+def test_digits_are_centred_images_drawn_without_replacement():
+    """Up to the scale of each image, the rows are images of the data set minus one and the same mean."""
+    task = datasets.digits(samples=6, test_samples=4, classes=(0, 1), seed=2)
+    images, labels = load_digits(return_X_y=True)
+    random = np.random.default_rng(2)
+    own = [random.permutation(np.flatnonzero(labels == digit)) for digit in (0, 1)]
+    chosen = np.concatenate([own[0][:3], own[1][:3]])
+    centred = images[chosen] - images[chosen].mean(axis=0)
+    expected = 8 * centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    assert np.allclose(task.x, expected, atol=1e-12)
+    rows = np.concatenate([task.x, task.x_test])
+    assert len(np.unique(rows.round(8), axis=0)) == 10
+
+
+def test_more_digits_are_one_hot_and_balanced():
+    task = datasets.digits(samples=8, test_samples=3, classes=(0, 4, 7))
+    assert task.y.shape == (8, 3)
+    assert np.all(task.y.sum(axis=1) == 1)
+    assert sorted(task.y.sum(axis=0)) == [2, 3, 3]
+    assert not task.scalar
+
+
+def test_digits_without_test_points():
+    task = datasets.digits(samples=4, test_samples=0)
+    assert task.y_test is None
+
+
+def test_all_images_of_a_digit():
+    _, labels = load_digits(return_X_y=True)
+    most = 2 * min(np.sum(labels == 0), np.sum(labels == 1))
+    assert datasets.digits(samples=int(most), test_samples=0).samples == most
+
+
+def test_own_arrays(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {"x": random.normal(size=(5, 3)), "y": random.normal(size=(5, 2)), "x_test": random.normal(size=(2, 3))}
+    np.savez(tmp_path / "data.npz", **arrays)
+    task = datasets.from_npz(tmp_path / "data.npz")
+    assert np.array_equal(task.x, arrays["x"])
+    assert np.array_equal(task.y, arrays["y"])
+    assert np.array_equal(task.x_test, arrays["x_test"])
+    assert task.y_test is None
+    np.savez(tmp_path / "more.npz", **arrays, y_test=np.ones((2, 2)))
+    assert np.array_equal(datasets.from_npz(tmp_path / "more.npz").y_test, np.ones((2, 2)))
+
+
+def test_a_task_keeps_its_own_numbers():
+    task = wl.Task([[1, 2], [3, 4]], [1, -1])
+    assert task.x.dtype == np.float64
+    assert (task.samples, task.outputs) == (2, 1)

@@ -1,0 +1,121 @@
+"""Observables against their formulas, written out with loops."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from widelimit import observables
+
+random = np.random.default_rng(0)
+
+
+def labelled(values, *dims):
+    return xr.DataArray(values, dims=dims)
+
+
+def test_mean_and_standard_error():
+    values = labelled(random.normal(size=(5, 3)), "replicate", "step")
+    assert np.allclose(observables.mean(values), values.values.sum(axis=0) / 5, rtol=1e-14)
+    expected = [np.sqrt(sum((v - column.mean()) ** 2 for v in column) / 4 / 5) for column in values.values.T]
+    assert np.allclose(observables.standard_error(values), expected, rtol=1e-12)
+
+
+def test_standard_error_counts_only_what_is_there():
+    values = random.normal(size=(5, 2))
+    values[3:, 1] = np.nan
+    found = observables.standard_error(labelled(values, "replicate", "step"))
+    assert np.isclose(found[0], values[:, 0].std(ddof=1) / np.sqrt(5), rtol=1e-12)
+    assert np.isclose(found[1], values[:3, 1].std(ddof=1) / np.sqrt(3), rtol=1e-12)
+
+
+def test_standard_error_of_one_replicate_is_unknown():
+    found = observables.standard_error(labelled(np.ones((1, 3)), "replicate", "step"))
+    assert found.dims == ("step",)
+    assert np.all(np.isnan(found))
+
+
+def test_relative_standard_error():
+    values = random.normal(size=(5, 3, 2)) + 1
+    found = observables.relative_standard_error(labelled(values, "replicate", "sample", "step"), "sample")
+    error, mean = values.std(axis=0, ddof=1) / np.sqrt(5), values.mean(axis=0)
+    assert np.allclose(found, np.linalg.norm(error, axis=0) / np.linalg.norm(mean, axis=0), rtol=1e-12)
+
+
+def test_alignment_of_one_output():
+    kernel, y = random.normal(size=(2, 4, 4)), random.normal(size=4)
+    found = observables.alignment(labelled(kernel, "step", "sample", "sample2"), labelled(y, "sample"))
+    expected = [y @ k @ y / (np.sqrt(np.sum(k**2)) * (y @ y)) for k in kernel]
+    assert found.dims == ("step",)
+    assert np.allclose(found, expected, rtol=1e-13)
+
+
+def test_alignment_is_one_for_the_perfect_kernel_and_minus_one_for_its_negative():
+    y = random.normal(size=4)
+    for sign in (1, -1):
+        kernel = labelled(sign * 3 * np.outer(y, y), "sample", "sample2")
+        assert np.isclose(observables.alignment(kernel, labelled(y, "sample")), sign, rtol=1e-13)
+
+
+def test_alignment_of_a_kernel_of_samples_with_classes():
+    kernel, y = random.normal(size=(4, 4)), random.normal(size=(4, 3))
+    found = observables.alignment(labelled(kernel, "sample", "sample2"), labelled(y, "sample", "unit"))
+    outer = y @ y.T
+    assert np.isclose(found, np.sum(kernel * outer) / np.sqrt(np.sum(kernel**2) * np.sum(outer**2)), rtol=1e-13)
+
+
+def test_alignment_of_a_kernel_with_blocks():
+    kernel, y = random.normal(size=(4, 4, 3, 3)), random.normal(size=(4, 3))
+    found = observables.alignment(labelled(kernel, "sample", "sample2", "unit", "unit2"), labelled(y, "sample", "unit"))
+    matrix, vector = kernel.transpose(0, 2, 1, 3).reshape(12, 12), y.reshape(12)
+    expected = vector @ matrix @ vector / (np.linalg.norm(matrix) * (vector @ vector))
+    assert np.isclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["short_run", "short_multiclass_run"])
+def test_alignments_of_a_run(name, request):
+    run = request.getfixturevalue(name)
+    for kernel in ("ntk", "feature_kernel"):
+        found = observables.alignment(run[kernel], run["target"])
+        assert {"replicate", "step"} <= set(found.dims)
+        assert not {"sample", "sample2", "unit", "unit2"} & set(found.dims)
+        assert np.all(np.abs(found) <= 1 + 1e-12)
+
+
+def test_gradient_alignment_is_one_for_gradient_descent(short_run):
+    found = observables.gradient_alignment(short_run)
+    assert found.dims == ("replicate", "step", "layer")
+    assert np.allclose(found, 1, rtol=1e-12)
+
+
+def test_gradient_alignment_by_loops(short_multiclass_run):
+    run = short_multiclass_run
+    found = observables.gradient_alignment(run)
+    g, mixed, norm = (run[n] for n in ("gradient_kernel", "pseudo_gradient_kernel", "pseudo_gradient_norm"))
+    for step in (0, 4):
+        for layer in (0, 1):
+            at = {"replicate": 1, "step": step, "layer": layer}
+            pairs = [(p, c) for p in range(4) for c in range(3)]
+            own = sum(float(g.isel(at).values[p, p, c, c]) for p, c in pairs)
+            cross = sum(float(mixed.isel(at).values[p, p, c, c]) for p, c in pairs)
+            pseudo = sum(float(norm.isel(at).values[p, c]) for p, c in pairs)
+            assert np.isclose(found.isel(at), cross / np.sqrt(own * pseudo), rtol=1e-12)
+    assert np.all(np.abs(found) < 1)
+
+
+def test_distance():
+    a, b = random.normal(size=(2, 3, 4))
+    found = observables.distance(labelled(a, "step", "sample"), labelled(b, "step", "sample"), "sample")
+    assert np.allclose(found, np.sum((a - b) ** 2, axis=1) / np.sum(b**2, axis=1), rtol=1e-13)
+    both = observables.distance(labelled(a, "step", "sample"), labelled(b, "step", "sample"), ("step", "sample"))
+    assert np.isclose(both, np.sum((a - b) ** 2) / np.sum(b**2), rtol=1e-13)
+
+
+def test_classification_error_by_sign():
+    output = labelled([[0.3, -2.0, 0.1], [0.3, 2.0, -0.1]], "step", "sample")
+    assert np.allclose(observables.classification_error(output, labelled([1.0, -1.0, 1.0], "sample")), [0, 2 / 3])
+
+
+def test_classification_error_by_largest_output():
+    output = labelled([[0.3, 0.1, 0.2], [0.1, 0.3, 0.2], [0.1, 0.2, 0.3]], "test_sample", "unit")
+    target = labelled([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], "test_sample", "unit")
+    assert np.isclose(observables.classification_error(output, target), 1 / 3)

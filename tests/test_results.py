@@ -1,0 +1,303 @@
+"""The result of a run: its schema, its file, its configuration, and what is kept when a run does not finish."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from helpers import assert_same, small_task
+from reference import LOSSES
+
+import widelimit as wl
+from widelimit import training
+from widelimit.results import DIMENSIONS, MEANING, SCHEMA, configuration
+
+TRAINED = [
+    "output",
+    "error",
+    "loss",
+    "test_output",
+    "test_loss",
+    "feature_kernel",
+    "gradient_kernel",
+    "pseudo_gradient_kernel",
+    "pseudo_gradient_norm",
+    "ntk",
+    "diverged_step",
+    "input_kernel",
+    "target",
+    "test_target",
+]
+FULL = ["feature_kernel_two_time", "pseudo_gradient_kernel_two_time", "final_preactivation", "final_pre_gradient"]
+DEFERRED = ["forward_basis_size", "backward_basis_size", "forward_dropped_fraction", "backward_dropped_fraction"]
+
+
+@pytest.fixture(scope="module")
+def infinite_run():
+    net, task = wl.MLP(2, wl.Tanh()), small_task()
+    return wl.train(net, task, step_size=0.05, steps=4, replicates=2, particles=200, two_time=True, fields=True)
+
+
+# --- the schema
+
+
+def test_the_schema_is_written_out():
+    assert set(DIMENSIONS) == set(MEANING) == {*TRAINED, *FULL, *DEFERRED}
+
+
+def test_scalar_tasks_have_no_unit_dimensions(short_run):
+    assert set(short_run.data_vars) == set(TRAINED)
+    for name, values in short_run.data_vars.items():
+        assert values.dims == tuple(dim for dim in DIMENSIONS[name] if dim not in ("unit", "unit2")), name
+        assert values.attrs["long_name"] == MEANING[name]
+
+
+def test_tasks_with_classes_have_unit_dimensions(short_multiclass_run):
+    assert set(short_multiclass_run.data_vars) == {*TRAINED, *FULL}
+    for name, values in short_multiclass_run.data_vars.items():
+        assert values.dims == DIMENSIONS[name], name
+    sizes = dict(short_multiclass_run.sizes)
+    assert sizes == {
+        **{"replicate": 2, "step": 5, "step2": 5, "layer": 2, "sample": 4, "sample2": 4},
+        **{"unit": 3, "unit2": 3, "neuron": 12, "test_sample": 2},
+    }
+
+
+def test_one_column_of_targets_keeps_its_unit_dimension(net):
+    task = small_task(outputs=1)
+    run = wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
+    assert run["output"].dims == DIMENSIONS["output"]
+    assert run.sizes["unit"] == 1
+
+
+def test_infinite_width_adds_diagnostics(infinite_run):
+    absent = {"test_output", "test_loss", "test_target"}
+    assert set(infinite_run.data_vars) == {*TRAINED, *FULL, *DEFERRED} - absent
+    assert infinite_run.sizes["matrix"] == 1
+    assert infinite_run.sizes["neuron"] == 200
+    sizes = infinite_run["forward_basis_size"]
+    assert np.all(sizes.isel(step=0) == 4)
+    assert np.all(sizes.diff("step") >= 0)
+    assert np.all((infinite_run["forward_dropped_fraction"] >= 0) & (infinite_run["forward_dropped_fraction"] < 0.1))
+
+
+def test_coordinates(short_run):
+    assert short_run["step"].values.tolist() == [0, 1, 2, 3, 4]
+    assert np.allclose(short_run["time"], 0.05 * np.arange(5), rtol=1e-15)
+    assert short_run["layer"].values.tolist() == [1, 2]
+    assert short_run["replicate"].values.tolist() == [0, 1, 2]
+
+
+def test_targets_and_losses_are_those_of_the_task(short_run, short_multiclass_run):
+    scalar, classes = small_task(test_samples=2), small_task(outputs=3, loss=wl.SoftmaxCrossEntropy(), test_samples=2)
+    assert np.array_equal(short_run["target"], scalar.y[:, 0])
+    assert np.array_equal(short_run["test_target"], scalar.y_test[:, 0])
+    squared = 0.5 * (short_run["test_output"] - scalar.y_test[:, 0]) ** 2
+    assert np.allclose(short_run["test_loss"], squared.sum("test_sample"), rtol=1e-12, atol=0)
+    value, _ = LOSSES["SoftmaxCrossEntropy"]
+    expected = value(short_multiclass_run["test_output"].values, classes.y_test).sum(axis=-1)
+    assert np.allclose(short_multiclass_run["test_loss"], expected, rtol=1e-12, atol=0)
+
+
+def test_two_time_kernels_contain_the_equal_time_ones(infinite_run, short_multiclass_run):
+    for run in (infinite_run, short_multiclass_run):
+        for name in ("feature_kernel", "pseudo_gradient_kernel"):
+            steps = xr.DataArray(range(5), dims="step")
+            diagonal = run[f"{name}_two_time"].isel(step=steps, step2=steps).transpose(*run[name].dims)
+            assert np.allclose(diagonal, run[name], rtol=1e-10, atol=1e-12)
+
+
+def test_no_training_records_initialisation_alone(net, task):
+    run = wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
+    assert run["step"].values.tolist() == [0]
+    assert np.all(run["output"] == 0)
+
+
+# --- the configuration
+
+
+def test_configuration(short_multiclass_run, infinite_run):
+    found = configuration(short_multiclass_run)
+    assert found["net"] == {"type": "MLP", "hidden_layers": 2, "nonlinearity": {"type": "Tanh"}, "richness": 1.0}
+    assert found["rule"] == {"type": "FeedbackAlignment", "correlation": 0.5}
+    assert found["loss"] == {"type": "SoftmaxCrossEntropy"}
+    expected = {"width": 12, "step_size": 0.05, "steps": 4, "replicates": 2, "seed": 1, "samples": 4, "test_samples": 2}
+    assert expected.items() <= found.items()
+    assert {"momentum": 0.0, "weight_decay": 0.0, "centred": True, "precision": "float64"}.items() <= found.items()
+    assert "particles" not in found
+    assert found["seconds"] > 0
+    infinite = configuration(infinite_run)
+    assert infinite["width"] == "inf"
+    assert infinite["particles"] == 200
+    assert set(infinite["truncation"]) == {"type", "capacity", "tolerance", "growth"}
+
+
+def test_attributes(short_run):
+    assert short_run.attrs["schema"] == SCHEMA
+    versions = json.loads(short_run.attrs["versions"])
+    assert set(versions) == {"widelimit", "jax", "numpy", "scipy", "xarray"}
+    assert versions["numpy"] == np.__version__
+
+
+# --- files
+
+
+@pytest.mark.parametrize("name", ["short_run", "short_multiclass_run", "infinite_run"])
+def test_round_trip(name, request, tmp_path):
+    run = request.getfixturevalue(name)
+    path = wl.save(run, tmp_path / "run.nc")
+    xr.testing.assert_identical(wl.load(path), run)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.nc"]
+
+
+def test_an_existing_file_is_not_overwritten_unasked(short_run, tmp_path):
+    path = tmp_path / "run.nc"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        wl.save(short_run, path)
+    assert path.read_text() == "precious"
+    wl.save(short_run, path, overwrite=True)
+    xr.testing.assert_identical(wl.load(path), short_run)
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), KeyboardInterrupt()], ids=["disk full", "interrupt"])
+def test_a_failed_save_leaves_the_old_file(short_run, tmp_path, monkeypatch, failure):
+    path = wl.save(short_run, tmp_path / "run.nc")
+    old = path.read_bytes()
+
+    def half_written(self, name, **_):
+        with open(name, "wb") as file:
+            file.write(b"half a fi")
+        raise failure
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", half_written)
+    with pytest.raises(type(failure)):
+        wl.save(short_run.isel(replicate=[0]), path, overwrite=True)
+    assert path.read_bytes() == old
+    assert [file.name for file in tmp_path.iterdir()] == ["run.nc"]
+
+
+def test_saving_into_a_missing_folder(short_run, tmp_path):
+    with pytest.raises(FileNotFoundError, match="create it first"):
+        wl.save(short_run, tmp_path / "nowhere" / "run.nc")
+
+
+def test_loading_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*run\.nc"):
+        wl.load(tmp_path / "run.nc")
+
+
+def write_text(path):
+    path.write_text("not a file of this kind")
+
+
+def write_other_netcdf(path):
+    xr.Dataset({"a": ("b", [1.0])}).to_netcdf(path, engine="h5netcdf")
+
+
+def write_other_hdf5(path):
+    with h5py.File(path, "w") as file:
+        file["a"] = [1.0]
+
+
+def write_later_schema(path):
+    xr.Dataset(attrs={"schema": SCHEMA + 1}).to_netcdf(path, engine="h5netcdf")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (write_text, "not a readable NetCDF file"),
+        (write_other_netcdf, "not one that widelimit wrote"),
+        (write_other_hdf5, "not one that widelimit wrote|not a readable NetCDF file"),
+        (write_later_schema, "newer than 1; update widelimit"),
+    ],
+)
+def test_loading_a_foreign_file(write, message, tmp_path):
+    path = tmp_path / "run.nc"
+    write(path)
+    with pytest.raises(wl.ArgumentError, match=message):
+        wl.load(path)
+
+
+# --- runs that do not finish
+
+
+def interrupt_after(monkeypatch, records):
+    """Ctrl-C once that many records have been kept in all."""
+    add, kept = training.Recording.add, []
+
+    def add_or_stop(self, *arguments):
+        if len(kept) == records:
+            raise KeyboardInterrupt
+        kept.append(None)
+        add(self, *arguments)
+
+    monkeypatch.setattr(training.Recording, "add", add_or_stop)
+
+
+def test_interrupted_training_keeps_what_it_had(net, task, monkeypatch, tmp_path):
+    options = {"width": 10, "step_size": 0.1, "steps": 4, "seed": 2}
+    whole = wl.train(net, task, replicates=3, **options)
+    interrupt_after(monkeypatch, 7)
+    with pytest.raises(wl.TrainingInterrupted) as caught:
+        wl.train(net, task, replicates=3, **options)
+    assert isinstance(caught.value, KeyboardInterrupt)
+    kept = caught.value.result
+    assert kept.sizes["replicate"] == 2
+    names = ["output", "loss", "ntk", "test_output"]
+    assert_same(kept.isel(replicate=[0]), whole.isel(replicate=[0]), 0.0, names)
+    assert_same(kept.isel(replicate=[1], step=[0, 1]), whole.isel(replicate=[1], step=[0, 1]), 0.0, names)
+    assert np.all(np.isnan(kept["ntk"].isel(replicate=1, step=slice(2, None))))
+    xr.testing.assert_identical(wl.load(wl.save(kept, tmp_path / "kept.nc")), kept)
+
+
+def test_training_interrupted_before_the_first_record(net, task, monkeypatch, tmp_path):
+    interrupt_after(monkeypatch, 0)
+    with pytest.raises(wl.TrainingInterrupted) as caught:
+        wl.train(net, task, width=10, step_size=0.1, steps=4)
+    kept = caught.value.result
+    assert kept.sizes["step"] == 0
+    assert configuration(kept)["width"] == 10
+    wl.save(kept, tmp_path / "kept.nc")
+
+
+def test_replicates_that_diverge_earlier_are_filled_with_nan():
+    with pytest.warns(wl.DivergenceWarning):
+        run = wl.train(
+            wl.MLP(2, wl.Linear()), small_task(), wl.Hebbian(), width=8, step_size=0.05, steps=60, replicates=4
+        )
+    steps = run["diverged_step"].values
+    assert len(set(steps)) > 1, "all diverged at once, so nothing was filled"
+    longest = np.where(steps < 0, 61, steps)
+    assert run.sizes["step"] == longest.max()
+    for replicate, end in enumerate(longest):
+        for name in ("loss", "output", "ntk"):
+            values = run[name].isel(replicate=replicate)
+            assert np.all(np.isfinite(values.isel(step=slice(0, end))))
+            assert np.all(np.isnan(values.isel(step=slice(end, None))))
+
+
+def test_a_run_that_is_not_finite_from_the_start_says_so():
+    """At a richness this small an uncentred output overflows in single precision."""
+    with pytest.warns(wl.DivergenceWarning, match="the first at step 0"):
+        run = wl.train(
+            wl.MLP(1, wl.Linear(), 1e-25),
+            small_task(),
+            width=4,
+            step_size=0.1,
+            steps=3,
+            centred=False,
+            precision="float32",
+        )
+    assert run.sizes["step"] == 0
+
+
+def test_importing_changes_no_precision(net, task):
+    import jax.numpy as jnp
+
+    wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
+    assert jnp.ones(1).dtype == np.float32
