@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from reference import Reference, Start
 
 import widelimit as wl
-from widelimit import training
-from widelimit.dynamics import Dynamics, Given, survey
-from widelimit.network import Inputs
+from widelimit import planning
 from widelimit.results import DIMENSIONS
 
 RULES = {
@@ -52,7 +49,7 @@ def small_task(samples=4, dimension=3, outputs=None, loss=None, test_samples=0, 
 
 def setup(net, task, rule, *, width=math.inf, seed=0, replicate=0, precision="float64", **options):
     """The compiled parts of `train`, one by one: the dynamics, what it is given, and the initial state."""
-    fabric = training._fabric(
+    fabric = planning.plan_fabric(
         net,
         task,
         width,
@@ -66,14 +63,8 @@ def setup(net, task, rule, *, width=math.inf, seed=0, replicate=0, precision="fl
     optimizer = wl.Optimizer(
         options.get("step_size", 0.1), options.get("momentum", 0.0), options.get("weight_decay", 0.0)
     )
-    with training._precision(precision):
-        given = Given(
-            training._as_arrays(net, precision),
-            training._as_arrays(optimizer, precision),
-            Inputs.of(task, precision),
-            jnp.asarray(task.y, precision),
-        )
-        dynamics = survey(Dynamics(rule, fabric, task.loss, task.outputs, True, False, (), ()), given)
+    with planning.at_precision(precision):
+        dynamics, given = planning.prepare(net, task, rule, optimizer, fabric, precision)
         state = dynamics.start(given, (seed, replicate))
     return dynamics, given, state
 

@@ -47,14 +47,18 @@ class State(eqx.Module):
 
 
 class Moment(eqx.Module):
-    """The fields of one step: after the forward and backward passes, before the update."""
+    """The fields of one step: after the forward and backward passes, before the update.
+
+    `sent_forward` is the network between the passes: test points are evaluated with the weights that the training
+    points met, so that a test point equal to a training point has its output.
+    """
 
     network: Network
     feedback: Any
     activity: Activity
     output: Float[Array, "sample unit"]
     error: Float[Array, "sample unit"]
-    signals: tuple[Float[Array, "sample neuron"] | None, ...]
+    signals: tuple[Float[Array, "sample neuron"], ...]
     sent_forward: Network
 
 
@@ -129,7 +133,6 @@ class Dynamics:
             lambda s: (s.origin, s.initial_loss, s.diverged_at), state, (origin, initial_loss, diverged_at)
         )
         coefficients = jnp.ones_like(error) if self.outputs == 1 else error
-        coefficients = jnp.ones_like(error) if self.outputs == 1 else error
         layers, feedback = tapped(network.layers), tapped(state.feedback)
         signals = sweep(self.rule, View(layers, feedback, activity, error, given.y, coefficients))
         after = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
@@ -137,7 +140,7 @@ class Dynamics:
 
     def _update(self, given: Given, state: State, moment: Moment) -> State:
         weighted = self.rule.linear_in_error and self.outputs == 1
-        posts = [moment.error * g if weighted else g for g in moment.signals[1:]] + [moment.error]
+        posts = [*(moment.error * g if weighted else g for g in moment.signals), moment.error]
         layers, velocities = [], []
         for weights, code, post, velocity in zip(
             moment.network.layers, moment.activity.codes, posts, state.velocity, strict=True
@@ -196,11 +199,12 @@ class Dynamics:
         activity, error, y = _repeated((moment.activity, moment.error, given.y), outputs)
         unit = jnp.tile(jnp.eye(outputs, dtype=error.dtype), (samples, 1))
         view = View(layers, feedback, activity, error, y, unit)
-        signals = list(moment.signals[1:])
+        signals = list(moment.signals)
         if outputs > 1:
-            signals = sweep(self.rule, view)[1:]
+            signals = list(sweep(self.rule, view))
         if not self.rule.linear_in_error:
-            share = error / jnp.sum(error**2, axis=1, keepdims=True)
+            size = jnp.sum(error**2, axis=1, keepdims=True)
+            share = error / jnp.where(size > 0, size, 1)
             signals = [jnp.sum(share * unit, axis=1, keepdims=True) * delta for delta in signals]
         z, gradients = [], []
         if self.rule.is_gradient and not self.fields:
@@ -238,9 +242,9 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
         )
         loom, network, draw, feedback = trial._weave(given, None, lambda _: everything)
         activity, network = loom.furnish(network).forward(given.net, given.inputs.train)
-        trained = tapped((network.layers, feedback))
-        unit = jnp.ones_like(given.y)
-        signals = sweep(dynamics.rule, View(*trained, activity, given.y, given.y, unit))
+        trained = (tapped(network.layers), tapped(feedback))
+        view = View(trained[0], trained[1], activity, given.y, given.y, jnp.ones_like(given.y))
+        signals = sweep(dynamics.rule, view)
         probed: list[Any] = []
         trial._measure(given, Moment(network, feedback, activity, given.y, given.y, signals, network), probed.append)
 

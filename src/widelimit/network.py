@@ -72,11 +72,11 @@ def _row_space(rows: np.ndarray) -> np.ndarray:
 
 
 class Activity(eqx.Module):
-    """The fields of one forward pass, indexed by layer ℓ = 0..L; layer 0 is the input and has no preactivation."""
+    """The fields of one forward pass, indexed by layer ℓ = 0..L; layer 0 is the input, h = ϕ(h) = x."""
 
-    preactivations: tuple[Float[Array, "sample neuron"] | None, ...]
+    preactivations: tuple[Float[Array, "sample neuron"], ...]
     features: tuple[Float[Array, "sample neuron"], ...]
-    derivatives: tuple[Float[Array, "sample neuron"] | None, ...]
+    derivatives: tuple[Float[Array, "sample neuron"], ...]
     codes: tuple[Array, ...]
     output: Float[Array, "sample unit"]
 
@@ -90,7 +90,7 @@ class Network(eqx.Module):
 
     def forward(self, net: MLP, x: Float[Array, "sample dimension"]) -> tuple[Activity, Network]:
         """The forward pass on the training inputs, and the network with what the pass revealed of its weights."""
-        preactivations, features, derivatives, codes, layers = [None], [x], [None], [], []
+        preactivations, features, derivatives, codes, layers = [x], [x], [jnp.ones_like(x)], [], []
         for weights, gate in zip(self.layers[:-1], self.gates, strict=True):
             h, code, weights = weights.forward(features[-1])
             phi, dphi = net.nonlinearity.respond(h, gate)
@@ -172,6 +172,7 @@ class Loom:
         """The network with what its measurements need."""
         unseen = self.inputs.train.shape[1] - self.inputs.trained
         first, *hidden, last = network.layers
+        assert isinstance(first, DenseWeights)
         matrix = jnp.concatenate([first.matrix, self.populations[0].spare(unseen)])
         self._gating = [
             jnp.concatenate([field, population.spare(unseen)])

@@ -68,7 +68,7 @@ def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -
 
 def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     """The fraction of samples whose class is wrong: the sign of one output, or the largest of several."""
-    sample = target.dims[0]
+    sample = str(target.dims[0])
     if "unit" in target.dims:
         wrong = output.argmax("unit") != target.argmax("unit")
     else:
@@ -81,7 +81,7 @@ def _other(target: xr.DataArray) -> xr.DataArray:
 
 
 def _norm(values: xr.DataArray, dims: tuple[str, ...]) -> xr.DataArray:
-    return np.sqrt((values**2).sum(dims))
+    return (values**2).sum(dims) ** 0.5
 
 
 def _diagonal_sum(kernel: xr.DataArray) -> xr.DataArray:

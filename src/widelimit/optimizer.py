@@ -19,8 +19,8 @@ class Optimizer(eqx.Module):
     """
 
     step_size: float | Float[Array, ""]
-    momentum: float | Float[Array, ""] = 0.0
-    weight_decay: float | Float[Array, ""] = 0.0
+    momentum: float | Float[Array, ""]
+    weight_decay: float | Float[Array, ""]
     remembers: bool = eqx.field(static=True)
 
     def __init__(self, step_size: float, momentum: float = 0.0, weight_decay: float = 0.0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -102,4 +103,4 @@ def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
 
 def _test_loss(task: Task, output: np.ndarray) -> np.ndarray:
     assert task.y_test is not None
-    return np.asarray(task.loss.value(output, task.y_test)).sum(axis=-1)
+    return np.asarray(task.loss.value(jnp.asarray(output), jnp.asarray(task.y_test))).sum(axis=-1)

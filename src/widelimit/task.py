@@ -130,7 +130,7 @@ class Task:
         if self.x_test.shape[1] != self.x.shape[1]:
             raise ArgumentError(f"x_test must have the {self.x.shape[1]} columns of x; got shape {self.x_test.shape}.")
         self.y_test = None if y_test is None else self._targets("y_test", y_test, len(self.x_test))
-        if self.y_test is not None and (self.y_test.shape[1:], np.ndim(y_test)) != (self.y.shape[1:], np.ndim(y)):
+        if y_test is not None and (np.ndim(y_test) != np.ndim(y) or np.shape(y_test)[1:] != np.shape(y)[1:]):
             raise ArgumentError(f"y_test must have as many outputs as y; got {np.shape(y_test)} beside {np.shape(y)}.")
 
     @property

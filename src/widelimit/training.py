@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 import warnings
-from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
 from . import checks, results
-from .checks import ArgumentError
-from .dynamics import Dynamics, Given, survey
-from .network import MLP, Inputs
+from .dynamics import Dynamics, Given
+from .network import MLP
 from .optimizer import Optimizer
+from .planning import at_precision, check_memory, plan_fabric, prepare
 from .recording import Recording, collect
 from .rules import GradientDescent, Rule
 from .task import Task
-from .weights import DeferredFabric, DenseFabric, Fabric, Truncation, default_truncation
 
 _PIECE = 50  # steps between two looks at the keyboard and the progress bar
 
@@ -101,7 +96,7 @@ def train(
     checks.integer("replicates", replicates, at_least=1)
     checks.integer("seed", seed, at_least=0)
     checks.known("precision", precision, ("float64", "float32"))
-    fabric = _fabric(net, task, width, particles, capacity, tolerance, growth, steps, precision)
+    fabric = plan_fabric(net, task, width, particles, capacity, tolerance, growth, steps, precision)
     infinite = math.isinf(width)
     configuration = {
         "net": results.describe(net),
@@ -109,8 +104,7 @@ def train(
         "loss": results.describe(task.loss),
         "samples": task.samples,
         "test_samples": len(task.x_test),
-        "width": "inf" if infinite else int(width),
-        **({"particles": particles, "truncation": results.describe(fabric.truncation)} if infinite else {}),
+        **fabric.describe(),
         "step_size": float(step_size),
         "steps": int(steps),
         "momentum": float(momentum),
@@ -122,17 +116,12 @@ def train(
         "precision": precision,
     }
     began = time.perf_counter()
-    with _precision(precision):
-        given = Given(
-            _as_arrays(net, precision),
-            _as_arrays(optimizer, precision),
-            Inputs.of(task, precision),
-            jnp.asarray(task.y, precision),
+    with at_precision(precision):
+        dynamics, given = prepare(
+            net, task, rule, optimizer, fabric, precision, centred or infinite, two_time or fields
         )
-        dynamics = Dynamics(rule, fabric, task.loss, task.outputs, centred or infinite, two_time or fields, (), ())
-        dynamics = survey(dynamics, given)
         recorded = range(0, steps + 1, record_every)
-        _check_memory(dynamics, given, len(recorded), replicates, two_time)
+        check_memory(dynamics, given, len(recorded), replicates, two_time)
         runs: list[Recording] = []
         interrupted = False
         bar = tqdm(
@@ -178,94 +167,6 @@ def _run(dynamics: Dynamics, given: Given, seed: tuple[int, int], recording: Rec
             state.step.block_until_ready()
             bar.update(piece)
             left -= piece
-
-
-def _fabric(
-    net: MLP,
-    task: Task,
-    width: float,
-    particles: int,
-    capacity: int | None,
-    tolerance: float | None,
-    growth: int,
-    steps: int,
-    precision: str,
-) -> Fabric:
-    """The fabric that the arguments of `train` ask for."""
-    checks.integer("particles", particles, at_least=2)
-    checks.integer("growth", growth, at_least=1)
-    if tolerance is not None:
-        checks.number("tolerance", tolerance, at_least=0, below=1)
-    if capacity is not None:
-        checks.integer("capacity", capacity, at_least=1)
-    if (
-        isinstance(width, bool)
-        or not isinstance(width, (int, float, np.integer))
-        or not (width == math.inf or (width >= 1 and width == int(width)))
-    ):
-        raise ArgumentError(f"width must be a whole number of neurons, at least 1, or math.inf; got {width!r}.")
-    if not math.isinf(width):
-        return DenseFabric(int(width), precision)
-    truncation = default_truncation(net.nonlinearity.linear, task.samples, steps)
-    return DeferredFabric(
-        particles,
-        precision,
-        Truncation(
-            truncation.capacity if capacity is None else capacity,
-            truncation.tolerance if tolerance is None else tolerance,
-            max(growth, truncation.growth),
-        ),
-    )
-
-
-def _as_arrays(tree: Any, precision: str) -> Any:
-    """The description with its numbers as arrays, so that the compiled step takes them as arguments."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)
-
-
-def _precision(precision: str) -> Any:
-    """Double precision for this work alone: importing the library changes no setting of jax."""
-    enable = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
-    return enable(precision == "float64")
-
-
-def _check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:
-    """Raise if the run needs more memory than there is; shapes alone are traced, nothing is allocated."""
-    state = jax.eval_shape(lambda given: dynamics.start(given, None), given)
-    _, record = jax.eval_shape(dynamics.advance, given, state)
-    fields = record.pop("fields", {})
-    kept = _bytes(record) * recorded * replicates
-    passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
-    needed = 2 * _bytes(state) + kept + passing
-    available = _available_memory()
-    if needed > available:
-        raise ArgumentError(
-            f"This run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
-            f"{2 * _bytes(state) / 2**30:.1f} for the network, {kept / 2**30:.1f} for what is recorded, "
-            f"{passing / 2**30:.1f} for fields and two-time kernels. Lower width or particles, raise record_every, or "
-            "lower replicates."
-        )
-
-
-def _bytes(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _available_memory() -> float:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") + _reclaimable()
-    except (ValueError, OSError, AttributeError):
-        return math.inf
-
-
-def _reclaimable() -> int:
-    """Memory that the system holds as cache and gives back on demand (Linux)."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.split()[1].isdigit()}
-    except OSError:
-        return 0
-    return max(sizes.get("MemAvailable", 0) - sizes.get("MemFree", 0), 0)
 
 
 def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:

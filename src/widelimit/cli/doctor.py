@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import training
+from .. import planning
 from . import summary
 from .messages import FAULT, say
 
@@ -45,7 +45,7 @@ class Doctor:
         rows += [(name, _version(name)) for name in _LIBRARIES]
         rows.append(("devices", ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())))
         rows.append(("cores", str(os.cpu_count())))
-        rows.append(("free memory", f"{training._available_memory() / 2**30:.1f} GiB"))
+        rows.append(("free memory", f"{planning.available_memory() / 2**30:.1f} GiB"))
         print("\n".join(summary.aligned(rows)), flush=True)
         print("\nWhat some releases of jax get wrong:")
         width = max(map(len, (*canaries.CANARIES, *canaries.AVOIDED)))

@@ -156,12 +156,13 @@ class Rule(eqx.Module):
         """g̃^ℓ, given `above` = g̃^{ℓ+1} (at ℓ = L: `view.coefficients`)."""
 
 
-def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"] | None, ...]:
-    """The backward pass: g̃^ℓ for ℓ = 1..L (index 0 is empty)."""
-    signals: list[Array | None] = [None] * (view.hidden_layers + 1)
+def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
+    """The backward pass: g̃^ℓ for ℓ = 1..L."""
+    signals: list[Array] = []
     above = view.coefficients
     for layer in range(view.hidden_layers, 0, -1):
-        above = signals[layer] = rule.pseudo_gradient(view, layer, above)
+        above = rule.pseudo_gradient(view, layer, above)
+        signals.insert(0, above)
     return tuple(signals)
 
 

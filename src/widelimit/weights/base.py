@@ -105,3 +105,7 @@ class Fabric(abc.ABC):
     @abc.abstractmethod
     def check(self, population: Population) -> None:
         """Raise where more has been asked of the population than one of this size can give."""
+
+    @abc.abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What identifies the fabric in the configuration of a run."""

@@ -128,6 +128,9 @@ class DeferredFabric(Fabric):
                 f"outputs). Pass particles={2 * rows} or more, or a smaller capacity."
             )
 
+    def describe(self):
+        return {"width": "inf", "particles": self.size, **dataclasses.asdict(self.truncation)}
+
 
 def default_truncation(linear: bool, samples: int, steps: int) -> Truncation:
     """What is kept unless a user says otherwise.

@@ -93,3 +93,6 @@ class DenseFabric(Fabric):
 
     def check(self, population: Population):
         pass
+
+    def describe(self):
+        return {"width": self.size}

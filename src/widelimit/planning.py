@@ -1,0 +1,124 @@
+"""What a run will be, before it starts: the fabric that its arguments ask for, and the memory that it will take."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import jax
+import jax.experimental
+import jax.numpy as jnp
+import numpy as np
+
+from . import checks
+from .checks import ArgumentError
+from .dynamics import Dynamics, Given, survey
+from .network import MLP, Inputs
+from .optimizer import Optimizer
+from .rules import Rule
+from .task import Task
+from .weights import DeferredFabric, DenseFabric, Fabric, Truncation, default_truncation
+
+
+def plan_fabric(
+    net: MLP,
+    task: Task,
+    width: float,
+    particles: int,
+    capacity: int | None,
+    tolerance: float | None,
+    growth: int,
+    steps: int,
+    precision: str,
+) -> Fabric:
+    """The fabric that the arguments of `train` ask for; raises `ArgumentError` where they cannot serve."""
+    checks.integer("particles", particles, at_least=2)
+    checks.integer("growth", growth, at_least=1)
+    if tolerance is not None:
+        checks.number("tolerance", tolerance, at_least=0, below=1)
+    if capacity is not None:
+        checks.integer("capacity", capacity, at_least=1)
+    if (
+        isinstance(width, bool)
+        or not isinstance(width, (int, float, np.integer))
+        or not (width == math.inf or (width >= 1 and width == int(width)))
+    ):
+        raise ArgumentError(f"width must be a whole number of neurons, at least 1, or math.inf; got {width!r}.")
+    if not math.isinf(width):
+        return DenseFabric(int(width), precision)
+    truncation = default_truncation(net.nonlinearity.linear, task.samples, steps)
+    return DeferredFabric(
+        particles,
+        precision,
+        Truncation(
+            truncation.capacity if capacity is None else capacity,
+            truncation.tolerance if tolerance is None else tolerance,
+            max(growth, truncation.growth),
+        ),
+    )
+
+
+def prepare(
+    net: MLP,
+    task: Task,
+    rule: Rule,
+    optimizer: Optimizer,
+    fabric: Fabric,
+    precision: str,
+    centred: bool = True,
+    fields: bool = False,
+) -> tuple[Dynamics, Given]:
+    """The dynamics of a run and what it is given, to be called (and used) within [`at_precision`].
+
+    Numbers of the descriptions become arrays, so that the compiled step takes them as arguments.
+    """
+    as_arrays = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)  # noqa: E731
+    given = Given(as_arrays(net), as_arrays(optimizer), Inputs.of(task, precision), jnp.asarray(task.y, precision))
+    return survey(Dynamics(rule, fabric, task.loss, task.outputs, centred, fields, (), ()), given), given
+
+
+def at_precision(precision: str) -> Any:
+    """A context in which jax computes at "float64" or "float32"; importing the library changes no setting of jax."""
+    enable = getattr(jax if hasattr(jax, "enable_x64") else jax.experimental, "enable_x64")  # noqa: B009
+    return enable(precision == "float64")
+
+
+def check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:
+    """Raise if the run needs more memory than there is; shapes alone are traced, nothing is allocated."""
+    state = jax.eval_shape(lambda given: dynamics.start(given, None), given)
+    _, record = jax.eval_shape(dynamics.advance, given, state)
+    fields = record.pop("fields", {})
+    kept = _bytes(record) * recorded * replicates
+    passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
+    needed = 2 * _bytes(state) + kept + passing
+    available = available_memory()
+    if needed > available:
+        raise ArgumentError(
+            f"This run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
+            f"{2 * _bytes(state) / 2**30:.1f} for the network, {kept / 2**30:.1f} for what is recorded, "
+            f"{passing / 2**30:.1f} for fields and two-time kernels. Lower width or particles, raise record_every, or "
+            "lower replicates."
+        )
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def available_memory() -> float:
+    """Bytes of memory that a run may take, or infinity where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") + _reclaimable()
+    except (ValueError, OSError, AttributeError):
+        return math.inf
+
+
+def _reclaimable() -> int:
+    """Memory that the system holds as cache and gives back on demand (Linux)."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.split()[1].isdigit()}
+    except OSError:
+        return 0
+    return max(sizes.get("MemAvailable", 0) - sizes.get("MemFree", 0), 0)
