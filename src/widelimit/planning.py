@@ -28,13 +28,14 @@ def plan_fabric(
     particles: int,
     capacity: int | None,
     tolerance: float | None,
-    growth: int,
+    growth: int | None,
     steps: int,
     precision: str,
 ) -> Fabric:
     """The fabric that the arguments of `train` ask for; raises `ArgumentError` where they cannot serve."""
     checks.integer("particles", particles, at_least=2)
-    checks.integer("growth", growth, at_least=1)
+    if growth is not None:
+        checks.integer("growth", growth, at_least=1)
     if tolerance is not None:
         checks.number("tolerance", tolerance, at_least=0, below=1)
     if capacity is not None:
@@ -54,7 +55,7 @@ def plan_fabric(
         Truncation(
             truncation.capacity if capacity is None else capacity,
             truncation.tolerance if tolerance is None else tolerance,
-            max(growth, truncation.growth),
+            truncation.growth if growth is None else growth,
         ),
     )
 

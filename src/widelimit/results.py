@@ -55,26 +55,26 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
 """The variables of a result and their dimensions."""
 
 MEANING: dict[str, str] = {
-    "output": "f_mu, after subtracting its initial value where the run is centred",
-    "error": "error signal Delta = -dl/df",
+    "output": "f_μ, after subtracting its initial value where the run is centred",
+    "error": "error signal Δ = −∂ℓ/∂f",
     "loss": "training loss, summed over samples",
     "test_output": "f at the test points",
     "test_loss": "loss at the test points, summed over them",
-    "feature_kernel": "Phi^l = <phi(h) phi(h)>",
-    "gradient_kernel": "G^l = <g g>",
-    "pseudo_gradient_kernel": "G~^l = <g g~>, not symmetric",
-    "pseudo_gradient_norm": "<g~ g~> of each sample",
-    "ntk": "eNTK K = sum_l G~^{l+1} Phi^l",
-    "feature_kernel_two_time": "Phi^l(t, s)",
-    "pseudo_gradient_kernel_two_time": "G~^l(t, s) = <g(t) g~(s)>",
-    "final_preactivation": "h^l of each neuron or particle at the last recorded step",
-    "final_pre_gradient": "z^l of each neuron or particle at the last recorded step",
+    "feature_kernel": "Φ^ℓ = ⟨ϕ(h) ϕ(h)⟩",
+    "gradient_kernel": "G^ℓ = ⟨g g⟩",
+    "pseudo_gradient_kernel": "G̃^ℓ = ⟨g g̃⟩, not symmetric",
+    "pseudo_gradient_norm": "⟨g̃ g̃⟩ of each sample",
+    "ntk": "eNTK K = Σ_ℓ G̃^{ℓ+1} Φ^ℓ",
+    "feature_kernel_two_time": "Φ^ℓ(t, s)",
+    "pseudo_gradient_kernel_two_time": "G̃^ℓ(t, s) = ⟨g(t) g̃(s)⟩",
+    "final_preactivation": "h^ℓ of each neuron or particle at the last recorded step",
+    "final_pre_gradient": "z^ℓ of each neuron or particle at the last recorded step",
     "forward_basis_size": "directions kept of the features sent through each hidden matrix",
     "backward_basis_size": "directions kept of the gradients sent back through each hidden matrix",
     "forward_dropped_fraction": "share of the features' power outside the kept directions",
     "backward_dropped_fraction": "share of the gradients' power outside the kept directions",
     "diverged_step": "step at which the replicate diverged, -1 if it did not",
-    "input_kernel": "Phi^0 = x.x'/D",
+    "input_kernel": "Φ^0 = x·x'/D",
     "target": "y",
     "test_target": "y at the test points",
 }
@@ -99,7 +99,7 @@ def assemble(
     dataset = xr.Dataset(data)
     coordinates = {
         "step": ("step", steps),
-        "time": ("step", steps * step_size, {"long_name": "step x step size"}),
+        "time": ("step", steps * step_size, {"long_name": "step × step size"}),
         "replicate": ("replicate", np.arange(dataset.sizes.get("replicate", 0))),  # none: nothing was recorded
     }
     if "layer" in dataset.sizes:

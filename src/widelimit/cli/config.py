@@ -162,7 +162,7 @@ class TrainingOptions:
     """Directions kept of each deferred matrix; chosen from the task unless given."""
     tolerance: float | None = None
     """The share of a vector below which a new direction is not worth keeping; chosen unless given."""
-    growth: int = 4
+    growth: int | None = None
     """Directions that a deferred matrix may gain in one step."""
     precision: str = "float64"
     """float64 or float32."""

@@ -140,4 +140,4 @@ def default_truncation(linear: bool, samples: int, steps: int) -> Truncation:
     most = samples * (steps + 1)
     if linear:
         return Truncation(capacity=min(most, samples + 200), tolerance=1e-7, growth=samples)
-    return Truncation(capacity=min(most, max(6 * samples, 48)), tolerance=0.1, growth=4)
+    return Truncation(capacity=min(most, max(5 * samples, 48)), tolerance=0.1, growth=4)

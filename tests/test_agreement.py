@@ -1,0 +1,30 @@
+"""A representative part of the agreement grid: infinite width against finite networks extrapolated in 1/N."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+_SPEC = importlib.util.spec_from_file_location("agreement", Path(__file__).parents[1] / "benchmarks" / "agreement.py")
+agreement = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(agreement)
+
+CELLS = [
+    ("gradient descent", "relu", 2, 2.0),  # where the responses' delta function is 3 % of K
+    ("feedback alignment, ρ = 0", "gated", 3, 2.0),
+    ("feedback alignment, ρ = ½", "tanh", 3, 2.0),
+    ("direct feedback alignment", "erf", 2, 2.0),
+    ("Hebbian", "tanh", 2, 0.3),
+    ("gradient descent", "gated", 2, 0.3),
+]
+
+
+@pytest.mark.parametrize(("rule", "nonlinearity", "depth", "richness"), CELLS, ids=str)
+def test_infinite_width_is_what_finite_networks_extrapolate_to(rule, nonlinearity, depth, richness):
+    """Every quantity's amplitude within 4 standard errors of both, which are small enough to tell a few per cent."""
+    found = agreement.cell(agreement.RULES[rule], agreement.NONLINEARITIES[nonlinearity], depth, richness)
+    assert found["K"]["error"] < 0.03
+    assert found["f"]["error"] < 0.03
+    for name, quantity in found.items():
+        assert abs(quantity["z"]) < 4, (name, quantity)
+        assert quantity["rms_z"] < 2, (name, quantity)
