@@ -105,7 +105,7 @@ def spread() -> None:
     """(c) Spread of K between seeds at equal S and N."""
     say("### Spread of K between seeds\n")
     say("| S = N | networks | deferred | ratio |\n|---|---|---|---|")
-    for size, repeats in ((500, 40), (1000, 24), (2000, 16)):
+    for size, repeats in ((500, 40), (1000, 24), (2000, 16), (4000, 8)):
         networks, limit = (_kernels(repeats, **kind) for kind in ({"width": size}, {"particles": size}))
         a, b = _spread(networks), _spread(limit)
         say(f"| {size} | {a:.1%} | {b:.1%} | {a / b:.2f} |")

@@ -301,3 +301,8 @@ def test_importing_changes_no_precision(net, task):
 
     wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
     assert jnp.ones(1).dtype == np.float32
+
+
+def test_a_basis_too_small_is_told(net, task):
+    with pytest.warns(wl.TruncationWarning, match="did not fit in its basis"):
+        wl.train(wl.MLP(2, wl.Linear()), task, particles=400, capacity=2, step_size=0.1, steps=2, replicates=1)

@@ -9,7 +9,7 @@ from .results import load, save
 from .rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
 from .suggestions import suggest_step_size
 from .task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
-from .training import DivergenceWarning, TrainingInterrupted, train
+from .training import DivergenceWarning, TrainingInterrupted, TruncationWarning, train
 
 __all__ = [
     "GELU",
@@ -35,6 +35,7 @@ __all__ = [
     "Tanh",
     "Task",
     "TrainingInterrupted",
+    "TruncationWarning",
     "datasets",
     "load",
     "observables",

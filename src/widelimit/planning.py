@@ -48,7 +48,8 @@ def plan_fabric(
         raise ArgumentError(f"width must be a whole number of neurons, at least 1, or math.inf; got {width!r}.")
     if not math.isinf(width):
         return DenseFabric(int(width), precision)
-    truncation = default_truncation(net.nonlinearity.linear, task.samples, steps)
+    room = particles // 2 - 2 * min(task.x.shape) - 2 * task.outputs
+    truncation = default_truncation(net.nonlinearity.linear, task.samples, steps, room)
     return DeferredFabric(
         particles,
         precision,

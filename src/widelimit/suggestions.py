@@ -27,7 +27,9 @@ def suggest_step_size(
     **Returns:** η.
     """
     checks.number("safety", safety, above=0, at_most=1)
-    rules = [GradientDescent()] if rule is None or rule.is_gradient else [GradientDescent(), rule]
+    rule = GradientDescent() if rule is None else rule
+    checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
+    rules = [GradientDescent()] if rule.is_gradient else [GradientDescent(), rule]
     largest = max(_largest_eigenvalue(net, task, one, seed) for one in rules)
     return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)
 

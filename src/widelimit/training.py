@@ -27,6 +27,10 @@ class DivergenceWarning(UserWarning):
     """A run left the range of finite numbers; what was recorded before that is kept."""
 
 
+class TruncationWarning(UserWarning):
+    """More of what passes through the hidden matrices was dropped than the result can be trusted with."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Training was interrupted from the keyboard; `result` holds what had been recorded."""
 
@@ -85,7 +89,8 @@ def train(
     **Returns:** an `xarray.Dataset` whose variables and dimensions are listed in "The result".
 
     **Raises:** `ArgumentError` before any work if an argument cannot serve; `TrainingInterrupted` on Ctrl-C, holding
-    what was recorded. A run that diverges stops, warns with `DivergenceWarning` and keeps the steps before.
+    what was recorded. A run that diverges stops, warns with `DivergenceWarning` and keeps the steps before. A basis
+    that is too small for the run warns with `TruncationWarning`.
     """
     rule = GradientDescent() if rule is None else rule
     checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
@@ -143,6 +148,7 @@ def train(
         configuration["seconds"] = time.perf_counter() - began
         result = collect(task, runs, step_size, {"configuration": json.dumps(configuration)})
     _warn_of_divergence(runs, step_size)
+    _warn_of_truncation(result, net)
     if interrupted:
         raise TrainingInterrupted(result)
     return result
@@ -179,5 +185,19 @@ def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
             "the recorded steps before that are kept. A smaller step size helps unless the rule itself diverges, as "
             "Hebbian does in deep linear and ReLU networks: then train for fewer steps or with weight decay.",
             DivergenceWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_truncation(result: xr.Dataset, net: MLP) -> None:
+    """Warn if the bases of a run at infinite width were too small for it."""
+    names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
+    dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
+    if dropped > (1e-6 if net.nonlinearity.linear else 0.1):
+        warnings.warn(
+            f"On average over the run, {dropped:.2g} of what passes through a hidden matrix did not fit in its basis: "
+            "equal-time moments are right, but its memory is lost. Pass a larger capacity, or more particles, which "
+            "raises the default capacity.",
+            TruncationWarning,
             stacklevel=3,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -132,12 +133,14 @@ class DeferredFabric(Fabric):
         return {"width": "inf", "particles": self.size, **dataclasses.asdict(self.truncation)}
 
 
-def default_truncation(linear: bool, samples: int, steps: int) -> Truncation:
-    """What is kept unless a user says otherwise.
+def default_truncation(linear: bool, samples: int, steps: int, room: float = math.inf) -> Truncation:
+    """What is kept unless a user says otherwise, where a population has `room` for so many rows of matched noise.
 
     Deep linear networks are solved exactly: each step opens a few new directions at the most, and all are kept.
     """
-    most = samples * (steps + 1)
+    # Three bases at the most send their noise into one population (forward, backward, feedback), each with rows that
+    # pass; the initial features and a few more take the rest.
+    fits = max((room - 8 * samples) // 3, samples)
     if linear:
-        return Truncation(capacity=min(most, samples + 200), tolerance=1e-7, growth=samples)
-    return Truncation(capacity=min(most, max(5 * samples, 48)), tolerance=0.1, growth=4)
+        return Truncation(capacity=int(min(samples * (steps + 1), samples + 200, fits)), tolerance=1e-7, growth=samples)
+    return Truncation(capacity=int(min(samples * (steps + 1), max(5 * samples, 48), fits)), tolerance=0.1, growth=4)
