@@ -100,3 +100,20 @@ def test_a_task_keeps_its_own_numbers():
     task = wl.Task([[1, 2], [3, 4]], [1, -1])
     assert task.x.dtype == np.float64
     assert (task.samples, task.outputs) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 cut short", b"\x93NUMPY"], ids=["empty", "truncated", "not an archive"]
+)
+def test_a_broken_archive_is_told(content, tmp_path):
+    path = tmp_path / "data.npz"
+    path.write_bytes(content)
+    with pytest.raises(wl.ArgumentError, match="not an archive of numeric arrays"):
+        wl.datasets.from_npz(path)
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    path = tmp_path / "data.npy"
+    np.save(path, np.ones(3))
+    with pytest.raises(wl.ArgumentError, match="not an archive of numeric arrays"):
+        wl.datasets.from_npz(path)

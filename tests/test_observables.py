@@ -119,3 +119,15 @@ def test_classification_error_by_largest_output():
     output = labelled([[0.3, 0.1, 0.2], [0.1, 0.3, 0.2], [0.1, 0.2, 0.3]], "test_sample", "unit")
     target = labelled([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], "test_sample", "unit")
     assert np.isclose(observables.classification_error(output, target), 1 / 3)
+
+
+@pytest.mark.parametrize("outputs", [(), ("unit",)])
+def test_the_error_of_a_diverged_replicate_is_unknown(outputs):
+    shape = (2, 3) + (2,) * len(outputs)
+    target = xr.DataArray(np.ones(shape[1:]), dims=("sample", *outputs))
+    values = np.ones(shape)
+    values[1] = np.nan
+    output = xr.DataArray(values, dims=("replicate", "sample", *outputs))
+    found = observables.classification_error(output, target).values
+    assert found[0] == 0
+    assert np.isnan(found[1])

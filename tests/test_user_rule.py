@@ -1,26 +1,52 @@
 """A rule written outside the package: direct random target projection (Frenkel, Lefebvre & Bol 2021)."""
 
+import importlib.util
 import math
+from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_agree_statistically, assert_matches_reference, reference_for, small_task
 
 import widelimit as wl
 
+_EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "random_target_projection.py"
+_SPEC = importlib.util.spec_from_file_location("random_target_projection", _EXAMPLE)
+_MODULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_MODULE)
+RandomTargetProjection = _MODULE.RandomTargetProjection
 
-class RandomTargetProjection(wl.Rule):
-    """δ^ℓ_μ = ϕ'(h^ℓ_μ) ⊙ Σ_c y_{μc} z̃^ℓ_c: targets, not errors, are projected to each layer."""
+
+class Saturating(wl.Rule):
+    """δ^ℓ = ϕ'(h^ℓ) ⊙ tanh(W^ℓᵀ δ^{ℓ+1}/√N), from Δ w at the top: not linear in the error."""
 
     @property
     def linear_in_error(self):
         return False
 
-    def feedback(self, draw):
-        return {layer: draw.vectors(layer) for layer in draw.layers}
+    def pseudo_gradient(self, view, layer, above):
+        return view.derivatives[layer] * jnp.tanh(view.weights[layer].backward(above))
+
+
+class Twice(wl.Rule):
+    """g̃^ℓ = ϕ'(h^ℓ) ⊙ W^ℓᵀ(a + b)/√N with a = h^{ℓ+1} ⊙ g̃^{ℓ+1} and b = g̃^{ℓ+1}, sent one after the other."""
 
     def pseudo_gradient(self, view, layer, above):
-        return view.derivatives[layer] * (view.targets @ view.feedback[layer])
+        matrix = view.weights[layer]
+        if layer == view.hidden_layers:
+            return view.derivatives[layer] * matrix.backward(above)
+        arriving = matrix.backward(jnp.tanh(view.preactivations[layer + 1]) * above) + matrix.backward(above)
+        return view.derivatives[layer] * arriving
+
+
+class Once(wl.Rule):
+    """The same as `Twice` in one send, of as many rows."""
+
+    def pseudo_gradient(self, view, layer, above):
+        if layer < view.hidden_layers:
+            above = jnp.tanh(view.preactivations[layer + 1]) * above + above
+        return view.derivatives[layer] * view.weights[layer].backward(above)
 
 
 NET = wl.MLP(2, wl.Tanh(), 1.5)
@@ -46,3 +72,45 @@ def test_infinite_width_is_what_wide_networks_tend_to(outputs):
         assert_agree_statistically(wide[name].isel(last), limit[name].isel(last).values, resolution=0.03)
     start, end = (limit["feature_kernel"].isel(step=step).mean("replicate").values for step in (0, -1))
     assert np.max(np.abs(end - start)) > 0.1, "features have hardly moved"
+
+
+@pytest.mark.parametrize("outputs", [None, 2])
+@pytest.mark.parametrize("width", [60, math.inf])
+def test_the_recorded_kernel_moves_the_output(outputs, width):
+    """f(1) − f(0) = η K(0) Δ(0) + O(η²), also for a rule that is not linear in the error."""
+    task = small_task(outputs=outputs)
+    rises = {}
+    for step_size in (1e-4, 2e-4):
+        run = wl.train(NET, task, Saturating(), width=width, particles=400, step_size=step_size, steps=1, replicates=1)
+        kernel, error, output = (run[name].values[0] for name in ("ntk", "error", "output"))
+        kernel = kernel.reshape(*kernel.shape[:3], *((1, 1) if outputs is None else kernel.shape[3:]))[0]
+        error, output = (array.reshape(2, task.samples, -1) for array in (error, output))
+        predicted = step_size * np.einsum("mncd,nd->mc", kernel, error[0])
+        rises[step_size] = np.max(np.abs(output[1] - output[0] - predicted)) / np.max(np.abs(predicted))
+    assert rises[1e-4] < 0.02
+    if not math.isinf(width):  # there, sampling error of the responses that enter at step 1 remains
+        assert rises[1e-4] < 0.7 * rises[2e-4]
+
+
+def test_two_sends_through_one_matrix_are_one_send_of_the_sum():
+    task = small_task()
+    options = {"step_size": 0.1, "steps": 6, "particles": 2000, "capacity": 24, "replicates": 8}
+    twice, once = (wl.train(NET, task, rule, seed=seed, **options) for seed, rule in enumerate((Twice(), Once())))
+    networks = [wl.train(NET, task, rule, width=30, step_size=0.1, steps=6, replicates=1) for rule in (Twice(), Once())]
+    assert np.allclose(networks[0]["ntk"], networks[1]["ntk"], rtol=1e-10)
+    for name in ("output", "feature_kernel", "ntk"):
+        last = {"step": slice(1, None)}
+        assert_agree_statistically(
+            twice[name].isel(last), once[name].isel(last).mean("replicate").values, resolution=0.04
+        )
+
+
+def test_an_array_for_a_field_is_refused():
+    class Weighted(wl.Rule):
+        factor: np.ndarray
+
+        def pseudo_gradient(self, view, layer, above):
+            return view.features[layer]
+
+    with pytest.raises(wl.ArgumentError, match="fields of Weighted must be numbers"):
+        wl.train(NET, small_task(), Weighted(np.ones(2)), step_size=0.1, steps=1)

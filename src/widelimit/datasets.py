@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,7 +90,7 @@ def from_npz(path: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, AttributeError) as error:
+    except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ArgumentError(
             f"{path} is not an archive of numeric arrays ({error}); write it with numpy.savez."
         ) from None

@@ -75,6 +75,10 @@ class Dynamics:
     traffic: tuple[Traffic, ...]
     feedback_traffic: tuple[Traffic, ...]
 
+    @property
+    def _unweighted(self) -> bool:
+        return self.outputs == 1 and self.rule.linear_in_error
+
     # --- setting up
 
     def start(self, given: Given, seed: tuple[int, ...] | None) -> State:
@@ -132,15 +136,15 @@ class Dynamics:
         state = eqx.tree_at(
             lambda s: (s.origin, s.initial_loss, s.diverged_at), state, (origin, initial_loss, diverged_at)
         )
-        coefficients = jnp.ones_like(error) if self.outputs == 1 else error
+        # A rule that is linear in the error sends 1 in place of a single Δ: the kernels then come with the pass.
+        coefficients = jnp.ones_like(error) if self._unweighted else error
         layers, feedback = tapped(network.layers), tapped(state.feedback)
         signals = sweep(self.rule, View(layers, feedback, activity, error, given.y, coefficients))
         after = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
         return state, Moment(after, untapped(feedback), activity, output, error, signals, network)
 
     def _update(self, given: Given, state: State, moment: Moment) -> State:
-        weighted = self.rule.linear_in_error and self.outputs == 1
-        posts = [*(moment.error * g if weighted else g for g in moment.signals), moment.error]
+        posts = [*(moment.error * g if self._unweighted else g for g in moment.signals), moment.error]
         layers, velocities = [], []
         for weights, code, post, velocity in zip(
             moment.network.layers, moment.activity.codes, posts, state.velocity, strict=True
@@ -200,12 +204,12 @@ class Dynamics:
         unit = jnp.tile(jnp.eye(outputs, dtype=error.dtype), (samples, 1))
         view = View(layers, feedback, activity, error, y, unit)
         signals = list(moment.signals)
-        if outputs > 1:
-            signals = list(sweep(self.rule, view))
         if not self.rule.linear_in_error:
             size = jnp.sum(error**2, axis=1, keepdims=True)
-            share = error / jnp.where(size > 0, size, 1)
-            signals = [jnp.sum(share * unit, axis=1, keepdims=True) * delta for delta in signals]
+            share = jnp.sum(error * unit, axis=1, keepdims=True) / jnp.where(size > 0, size, 1)
+            signals = [share * delta for delta in _repeated(signals, outputs)]
+        elif outputs > 1:
+            signals = list(sweep(self.rule, view))
         z, gradients = [], []
         if self.rule.is_gradient and not self.fields:
             gradients = list(signals)
@@ -232,7 +236,7 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
     its own calls, so that a rule's author declares nothing and unused parts of a matrix are never kept.
     """
     rows = len(given.y)
-    everything = Traffic(load=rows, initial=True)
+    everything = Traffic(forward=rows, backward=rows, initial=True)
     notes: list[Traffic] = []
     feedback_notes: list[Traffic] = []
 
@@ -252,11 +256,10 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
             in_training = [tap for tap in taps(trained) if tap.origin is weights]
             in_probes = [tap for tap in taps(probed) if tap.origin is weights]
             return Traffic(
-                load=rows,
+                forward=rows if forward else 0,
+                backward=sum(tap.sent for tap in in_training),
                 tests=len(given.inputs.test) if forward else 0,
                 probes=sum(tap.sent for tap in in_probes),
-                forward=forward,
-                backward=any(tap.sent for tap in in_training),
                 initial=any(tap.initial for tap in in_training + in_probes),
             )
 

@@ -57,18 +57,20 @@ class Inputs(eqx.Module):
         samples, dimension = task.x.shape
         train, test, trained = task.x, task.x_test, dimension
         if dimension > samples:
-            basis = _row_space(task.x)
-            outside = _row_space(task.x_test - task.x_test @ basis.T @ basis)
+            scale = float(max(np.linalg.norm(task.x), np.linalg.norm(task.x_test)))
+            basis = _row_space(task.x, scale)
+            outside = _row_space(task.x_test - task.x_test @ basis.T @ basis, scale)
             basis, trained = np.concatenate([basis, outside]), len(basis)
             train, test = task.x @ basis.T, task.x_test @ basis.T
         return cls(jnp.asarray(train, dtype), jnp.asarray(test, dtype), trained, dimension)
 
 
-def _row_space(rows: np.ndarray) -> np.ndarray:
+def _row_space(rows: np.ndarray, scale: float) -> np.ndarray:
+    """An orthonormal basis of the rows' span, up to directions that are rounding beside `scale`."""
     if not rows.size:
         return np.zeros((0, rows.shape[1]))
     _, values, directions = np.linalg.svd(rows, full_matrices=False)
-    return directions[values > 1e-10 * max(values[0], 1e-300)] if values[0] > 1e-10 else directions[:0]
+    return directions[values > 1e-10 * scale]
 
 
 class Activity(eqx.Module):

@@ -67,13 +67,18 @@ def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -
 
 
 def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
-    """The fraction of samples whose class is wrong: the sign of one output, or the largest of several."""
+    """The fraction of samples whose class is wrong: the sign of one output, or the largest of several.
+
+    NaN where the output is (after a divergence).
+    """
     sample = str(target.dims[0])
+    known = output.notnull()
     if "unit" in target.dims:
-        wrong = output.argmax("unit") != target.argmax("unit")
+        wrong = output.fillna(0).argmax("unit") != target.argmax("unit")
+        known = known.all("unit")
     else:
         wrong = np.sign(output) != np.sign(target)
-    return wrong.mean(sample)
+    return wrong.where(known).mean(sample)
 
 
 def _other(target: xr.DataArray) -> xr.DataArray:

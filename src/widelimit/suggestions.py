@@ -29,6 +29,7 @@ def suggest_step_size(
     checks.number("safety", safety, above=0, at_most=1)
     rule = GradientDescent() if rule is None else rule
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
+    task = Task(task.x, task.y[:, 0] if task.scalar else task.y, loss=task.loss)
     rules = [GradientDescent()] if rule.is_gradient else [GradientDescent(), rule]
     largest = max(_largest_eigenvalue(net, task, one, seed) for one in rules)
     return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)

@@ -96,6 +96,7 @@ def train(
     checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
+    _check_hashable(rule)
     optimizer = Optimizer(step_size, momentum, weight_decay)
     checks.integer("steps", steps, at_least=0)
     checks.integer("record_every", record_every, at_least=1)
@@ -152,6 +153,17 @@ def train(
     if interrupted:
         raise TrainingInterrupted(result)
     return result
+
+
+def _check_hashable(rule: Rule) -> None:
+    """Raise unless the compiled step can be kept for the rule."""
+    try:
+        hash(rule)
+    except TypeError:
+        raise checks.ArgumentError(
+            f"rule: the fields of {type(rule).__name__} must be numbers, strings or tuples of them, so that "
+            "rules can be compared; return arrays from its feedback() instead."
+        ) from None
 
 
 _advance = jax.jit(Dynamics.advance, static_argnums=0, donate_argnums=2)

@@ -76,6 +76,10 @@ class TaskOptions:
             return datasets.from_npz(self.file, loss=loss)
         if self.file is not None:
             raise ArgumentError(f"task.file is read only where task.data is npz; it is {self.data}.")
+        for option, owner in (("dimension", "sphere"), ("classes", "digits")):
+            default = next(f.default for f in dataclasses.fields(self) if f.name == option)
+            if getattr(self, option) != default and self.data != owner:
+                raise ArgumentError(f"task.{option} belongs to task.data {owner}; it is {self.data}.")
         if self.data == "sphere":
             return datasets.sphere(
                 self.samples, self.dimension, test_samples=self.test_samples, seed=self.seed, loss=loss

@@ -33,10 +33,10 @@ class Tap:
 
     def backward(self, vectors: Float[Array, "row above"], initial: bool = False) -> Float[Array, "row below"]:
         """Wᵀ g/√N of each row g (for the readout wᵀ Δ, unscaled); with W as it was at the start if `initial`."""
+        send = self.weights.probe_backward if self.probing else self.weights.backward
+        value, self.weights = send(vectors, initial, self.sent)
         self.sent += len(vectors)
         self.initial = self.initial or initial
-        send = self.weights.probe_backward if self.probing else self.weights.backward
-        value, self.weights = send(vectors, initial)
         return value
 
 

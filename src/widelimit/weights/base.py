@@ -22,15 +22,15 @@ from .population import Population
 class Traffic:
     """What passes through a weight matrix during training: decides what it has to keep.
 
-    `load` rows are presented at each step in either direction; `tests` rows are evaluated at recorded steps;
-    `probes` rows are sent backward for measurement only; `initial` says that Wᵀ is needed as it was at the start.
+    `forward` and `backward` rows are sent at each step in these directions; `tests` rows are evaluated at recorded
+    steps; `probes` rows are sent backward for measurement only; `initial` says that Wᵀ is needed as it was at the
+    start.
     """
 
-    load: int
+    forward: int
+    backward: int
     tests: int = 0
     probes: int = 0
-    forward: bool = True
-    backward: bool = True
     initial: bool = False
 
 
@@ -46,17 +46,20 @@ class Weights(eqx.Module):
 
     @abc.abstractmethod
     def backward(
-        self, gradients: Float[Array, "row above"], initial: bool = False
+        self, gradients: Float[Array, "row above"], initial: bool = False, offset: int = 0
     ) -> tuple[Float[Array, "row below"], Self]:
-        """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`."""
+        """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`.
+
+        `offset` rows have been sent before these in the same step.
+        """
 
     @abc.abstractmethod
     def test_forward(self, features: Float[Array, "test below"]) -> Float[Array, "test above"]:
-        """W ϕ for points that leave no trace: each row has its right distribution, jointly with all that is known."""
+        """W ϕ for points that leave no trace: each row by itself has its right distribution given all that is known."""
 
     @abc.abstractmethod
     def probe_backward(
-        self, gradients: Float[Array, "row above"], initial: bool = False
+        self, gradients: Float[Array, "row above"], initial: bool = False, offset: int = 0
     ) -> tuple[Float[Array, "row below"], Self]:
         """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
 

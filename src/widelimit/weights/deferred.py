@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -33,7 +32,6 @@ class DeferredWeights(Weights):
     shrink: Float[Array, ""]
     spare_up: Float[Array, "test above"]
     spare_down: Float[Array, "probe below"]
-    spared: int = eqx.field(static=True, default=0)
 
     def forward(self, features):
         code, sent_up = self.sent_up.extend(features)
@@ -41,8 +39,8 @@ class DeferredWeights(Weights):
         response = self.sent_down.compose(self.sent_down.answers(features))
         return revealed._up(code) + self.shrink * response, code.lasting, revealed
 
-    def backward(self, gradients, initial=False):
-        code, sent_down = self.sent_down.extend(gradients)
+    def backward(self, gradients, initial=False, offset=0):
+        code, sent_down = self.sent_down.extend(gradients, offset)
         revealed = eqx.tree_at(lambda w: w.sent_down, self, sent_down)
         return revealed._down(gradients, code, initial), revealed
 
@@ -52,10 +50,10 @@ class DeferredWeights(Weights):
         response = self.sent_down.compose(self.sent_down.answers(features))
         return self._up(code) + self.shrink * (response + fresh)
 
-    def probe_backward(self, gradients, initial=False):
-        spare = self.spare_down[self.spared : self.spared + len(gradients)]
+    def probe_backward(self, gradients, initial=False, offset=0):
+        spare = self.spare_down[offset : offset + len(gradients)]
         code, sent_down = self.sent_down.append(gradients, spare)
-        probed = dataclasses.replace(self, sent_down=sent_down, spared=self.spared + len(gradients))
+        probed = dataclasses.replace(self, sent_down=sent_down)
         return probed._down(gradients, code, initial), probed
 
     def outer(self, post, code):
@@ -99,10 +97,10 @@ class DeferredFabric(Fabric):
         return MatchedPopulation(self.size, self.dtype, generator)
 
     def weights(self, below: Population, above: Population, traffic: Traffic):
-        sent_up = self._nothing(below, above, traffic.load, traffic.forward)
+        sent_up = self._nothing(below, above, traffic.forward)
         return DeferredWeights(
             sent_up=sent_up,
-            sent_down=self._nothing(above, below, 0, False),
+            sent_down=self._nothing(above, below, 0),
             current=jnp.array(sent_up.noise, copy=True),
             shrink=jnp.ones((), self.dtype),
             spare_up=jnp.zeros((0, self.size), self.dtype),
@@ -110,15 +108,15 @@ class DeferredFabric(Fabric):
         )
 
     def with_backward(self, weights, below, above, traffic):
-        sent_down = self._nothing(above, below, traffic.load, traffic.backward)
+        sent_down = self._nothing(above, below, traffic.backward)
         return dataclasses.replace(weights, sent_down=sent_down)
 
     def with_measurements(self, weights, below, above, traffic):
         return dataclasses.replace(weights, spare_up=above.spare(traffic.tests), spare_down=below.spare(traffic.probes))
 
-    def _nothing(self, source: Population, sink: Population, load: int, used: bool) -> Revealed:
-        truncation = self.truncation if used else dataclasses.replace(self.truncation, capacity=0)
-        return Revealed.nothing(source, sink, load if used else 0, truncation)
+    def _nothing(self, source: Population, sink: Population, load: int) -> Revealed:
+        truncation = self.truncation if load else dataclasses.replace(self.truncation, capacity=0)
+        return Revealed.nothing(source, sink, load, truncation)
 
     def check(self, population: Population):
         rows = population.rows
@@ -133,14 +131,15 @@ class DeferredFabric(Fabric):
         return {"width": "inf", "particles": self.size, **dataclasses.asdict(self.truncation)}
 
 
-def default_truncation(linear: bool, samples: int, steps: int, room: float = math.inf) -> Truncation:
-    """What is kept unless a user says otherwise, where a population has `room` for so many rows of matched noise.
+def default_truncation(linear: bool, samples: int, steps: int, room: int | None = None) -> Truncation:
+    """What is kept unless a user says otherwise, where a population has `room` for so many rows of bases.
 
-    Deep linear networks are solved exactly: each step opens a few new directions at the most, and all are kept.
+    Deep linear networks are solved exactly: each step opens a few new directions at the most, and while they fit, all
+    are kept.
     """
     # Three bases at the most send their noise into one population (forward, backward, feedback), each with rows that
     # pass; the initial features and a few more take the rest.
-    fits = max((room - 8 * samples) // 3, samples)
+    fits = 10**9 if room is None else max((room - 8 * samples) // 3, samples)
     if linear:
-        return Truncation(capacity=int(min(samples * (steps + 1), samples + 200, fits)), tolerance=1e-7, growth=samples)
-    return Truncation(capacity=int(min(samples * (steps + 1), max(5 * samples, 48), fits)), tolerance=0.1, growth=4)
+        return Truncation(capacity=min(samples * (steps + 1), samples + 200, fits), tolerance=1e-7, growth=samples)
+    return Truncation(capacity=min(samples * (steps + 1), max(5 * samples, 48), fits), tolerance=0.1, growth=4)

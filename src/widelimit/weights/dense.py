@@ -43,7 +43,7 @@ class DenseWeights(Weights):
     def forward(self, features):
         return features @ self.matrix * self.forward_scale, features, self
 
-    def backward(self, gradients, initial=False):
+    def backward(self, gradients, initial=False, offset=0):
         matrix = self.at_start if initial else self.matrix
         if matrix is None:
             raise ValueError("these weights were made without keeping their initial value")
@@ -55,7 +55,7 @@ class DenseWeights(Weights):
     def test_forward(self, features):
         return self.forward(features)[0]
 
-    def probe_backward(self, gradients, initial=False):
+    def probe_backward(self, gradients, initial=False, offset=0):
         return self.backward(gradients, initial)
 
     def outer(self, post, code):

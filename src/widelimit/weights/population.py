@@ -88,6 +88,7 @@ class MatchedPopulation(Population):
         γ0: an error O(1/(γ0√S)) that drowns the lazy limit.
         """
         if self._generator is None:
+            self.rows += len(fields())
             return
         rest = self._away_from_earlier(self._away_from_earlier(np.asarray(fields(), np.float64)))
         _, values, directions = np.linalg.svd(rest, full_matrices=False)
@@ -106,7 +107,8 @@ class MatchedPopulation(Population):
         if self.rows + len(normal) <= self.size // 2:
             self.rows += len(normal)
             return self._draw(normal)
-        return self._away_from_earlier(normal)
+        rows = self._away_from_earlier(normal)
+        return rows / np.sqrt((rows**2).mean(axis=1, keepdims=True))
 
     def _away_from_earlier(self, rows: np.ndarray) -> np.ndarray:
         rows = rows - rows.mean(axis=1, keepdims=True)

@@ -5,12 +5,12 @@ Q of the vectors sent so far (in ⟨a, b⟩ = a·b/S) and one row of fresh norma
 Ω x/√N = Σ_i ⟨Q_i, x⟩ E_i has the right joint law over all x. This file is that bookkeeping. `Revealed` has
 
 * **lasting** rows, up to a fixed capacity, that hold the leading directions of all that was sent; and
-* **passing** rows, as many as vectors are sent at a time, rewritten at each step to span what the lasting rows miss.
+* **passing** rows, as many as vectors are sent in a step, rewritten at each step to span what the lasting rows miss.
 
 Together they span the vectors of the current step completely, so that second moments at equal times are exact
-whatever the capacity; what is lost of a direction that only passes is its correlation with later steps. The passing
-rows keep the same noise throughout, and enter through the symmetric root of the residual's Gram matrix, so that what
-passes changes smoothly in time instead of flickering.
+whatever the capacity; a direction that only passes has a later correlation that is not its own. The passing rows keep
+the same noise throughout, and enter through the symmetric root of the residual's Gram matrix, so that what passes
+changes smoothly in time instead of flickering.
 """
 
 from __future__ import annotations
@@ -98,11 +98,17 @@ class Revealed(eqx.Module):
         """The inner products of `y`, on the other side, with the noise: the coordinates of Ωᵀ y in the basis."""
         return Code(_inner(y, self.noise), _inner(y, self.passing_noise))
 
-    def extend(self, x: Float[Array, "row source"]) -> tuple[Code, Self]:
-        """Send the vectors `x`: keep what lasts, let the rest pass. Returns their code, which is complete."""
+    def extend(self, x: Float[Array, "row source"], offset: int = 0) -> tuple[Code, Self]:
+        """Send the vectors `x`: keep what lasts, let the rest pass. Returns their code, which is complete.
+
+        `offset` vectors have been sent before in the same step: what passed of them is still known.
+        """
         limits = self.truncation
         code = _inner(x, self.basis)
         rest = x - code @ self.basis
+        earlier = self.passing_basis[:offset]
+        known = _inner(rest, earlier)
+        rest = rest - known @ earlier
         if limits.exact:  # a second pass: what rounding left of the first is not small beside a tiny residual
             again = _inner(rest, self.basis)
             code, rest = code + again, rest - again @ self.basis
@@ -131,13 +137,16 @@ class Revealed(eqx.Module):
 
         basis, code = lax.cond(new > 0, grow, lambda basis, code: (basis, code), self.basis, code)
         passes = jnp.where(jnp.arange(len(power)) < new, 0, power)
-        root, passing_basis = _root(passes, directions, rest)
+        root, rows = _root(passes, directions, rest)
+        later = self.passing_basis[offset + len(x) :]
+        passing_basis = jnp.concatenate([earlier, rows, later])
+        passing = jnp.concatenate([known, root, jnp.zeros((len(x), len(later)), x.dtype)], axis=1)
         extended = eqx.tree_at(
             lambda r: (r.basis, r.passing_basis, r.filled, r.dropped),
             self,
-            (basis, passing_basis, self.filled + new, jnp.sum(passes) / (scale * len(x))),
+            (basis, passing_basis, self.filled + new, jnp.sum(passes) / (jnp.where(scale > 0, scale, 1) * len(x))),
         )
-        return Code(code, root), extended
+        return Code(code, passing), extended
 
     def append(self, x: Float[Array, "row source"], spare: Float[Array, "row sink"]) -> tuple[Code, Self]:
         """Send the vectors `x` for one measurement: what is not in the basis gets the rows `spare`, appended."""
