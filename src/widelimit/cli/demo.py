@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..network import MLP
 from ..nonlinearity import Gated, ReLU, Tanh
 from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
 from . import comparison, destinations
-from .messages import DIVERGED, say
+from .messages import DIVERGED, diverged, say, warnings_said
 from .show import draw
 
 
@@ -85,18 +84,14 @@ class Demo:
         for path in (file, picture):
             destinations.check(path, self.overwrite)
         plan = _QUICK if self.quick else Plan()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", training.DivergenceWarning)
+        with warnings_said() as caught:
             result = train_all(plan)
-        for warning in caught:
-            say(str(warning.message))
-        diverged = any(issubclass(warning.category, training.DivergenceWarning) for warning in caught)
         print("\n".join(comparison.lines(result)), flush=True)
         file = destinations.keep(result, file, self.overwrite)
         draw(plots.comparison(result), picture)
         print(f"\nSaved in {file}, drawn in {picture}. To go on in Python:")
         print(f'  runs = widelimit.load("{file}"); runs["loss"].sel(rule="{result["rule"].values[0]}", width=math.inf)')
-        return DIVERGED if diverged else 0
+        return DIVERGED if diverged(caught) else 0
 
 
 def settings(plan: Plan) -> dict[str, tuple[MLP, Rule]]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import warnings
+from collections.abc import Iterator
+
+from ..training import DivergenceWarning
 
 FAULT = 1
 MISTAKE = 2
@@ -13,3 +18,18 @@ INTERRUPTED = 130
 def say(sentence: str) -> None:
     """Print one sentence on the standard error, where it does not mix with results."""
     print(f"widelimit: {sentence}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def warnings_said() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect every warning raised within, and say each when the work is done."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield caught
+    for warning in caught:
+        say(str(warning.message))
+
+
+def diverged(caught: list[warnings.WarningMessage]) -> bool:
+    """Whether one of the warnings tells of a divergence."""
+    return any(issubclass(warning.category, DivergenceWarning) for warning in caught)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from .. import training
 from ..suggestions import suggest_step_size
 from . import config, destinations, summary
 from .config import NetworkOptions, RuleOptions, TaskOptions, TrainingOptions
-from .messages import DIVERGED, INTERRUPTED, say
+from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said
 
 
 @dataclass(frozen=True)
@@ -48,16 +47,13 @@ class Train:
                 net, task, rule, momentum=self.training.momentum, seed=self.training.seed
             )
         code = 0
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", training.DivergenceWarning)
+        with warnings_said() as caught:
             try:
                 result = training.train(net, task, rule, **options)
             except training.TrainingInterrupted as interruption:
                 result, code = interruption.result, INTERRUPTED
-        for warning in caught:
-            say(str(warning.message))
-            if issubclass(warning.category, training.DivergenceWarning) and not code:
-                code = DIVERGED
+        if diverged(caught) and not code:
+            code = DIVERGED
         return self._keep(result, code)
 
     def _keep(self, result: xr.Dataset, code: int) -> int:
