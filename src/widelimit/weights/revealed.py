@@ -48,7 +48,7 @@ class Truncation:
 
         A direction of relative size δ is orthogonal to the basis within rounding/δ.
         """
-        return max(1e4 * float(jnp.finfo(dtype).eps), 0.0 if self.exact else 1e-5)
+        return max(1e4 * float(jnp.finfo(dtype).eps), 2e-11 if self.exact else 1e-5)
 
 
 class Code(eqx.Module):
