@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -92,15 +93,7 @@ class Network(eqx.Module):
 
     def forward(self, net: MLP, x: Float[Array, "sample dimension"]) -> tuple[Activity, Network]:
         """The forward pass on the training inputs, and the network with what the pass revealed of its weights."""
-        preactivations, features, derivatives, codes, layers = [x], [x], [jnp.ones_like(x)], [], []
-        for weights, gate in zip(self.layers[:-1], self.gates, strict=True):
-            h, code, weights = weights.forward(features[-1])
-            phi, dphi = net.nonlinearity.respond(h, gate)
-            preactivations.append(h)
-            features.append(phi)
-            derivatives.append(dphi)
-            codes.append(code)
-            layers.append(weights)
+        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], self.gates, x)
         output, code, readout = self.layers[-1].forward(features[-1])
         activity = Activity(
             tuple(preactivations), tuple(features), tuple(derivatives), (*codes, code), output / net.richness
@@ -159,10 +152,12 @@ class Loom:
         hidden = tuple(self.fabric.weights(below, above, traffic) for below, above, traffic in self._between())
         if self.net.nonlinearity.gated:
             self._gating = [population.draw(trained) for population in self.populations]
-        gates = self._gates(self.inputs.train[:, :trained])
         x = self.inputs.train[:, :trained]
+        gates = self._gates(x)
+        # One pass serves all layers, and none is made where no population needs it.
+        features = functools.cache(lambda: _first_features(self.net, (first, *hidden), gates, x))
         for layer, population in enumerate(self.populations, start=1):
-            population.avoid(lambda layer=layer: _first_features(self.net, (first, *hidden), gates, x)[layer])
+            population.avoid(lambda layer=layer: features()[layer])
         hidden = tuple(
             self.fabric.with_backward(weights, *between)
             for weights, between in zip(hidden, self._between(), strict=True)
@@ -200,12 +195,20 @@ class Loom:
         return tuple(self.net.nonlinearity.gate(x @ field * self._scale) for field in self._gating)
 
 
-@jax.jit
-def _first_features(
-    net: MLP, layers: tuple[Weights, ...], gates: tuple[Array | None, ...], x: Array
-) -> tuple[Array, ...]:
-    """The features ϕ(h^ℓ), ℓ = 0..L, of the first forward pass."""
-    features = [x]
-    for weights, gate in zip(layers, gates, strict=True):
-        features.append(net.nonlinearity.respond(weights.forward(features[-1])[0], gate)[0])
-    return tuple(features)
+def _hidden_pass(
+    net: MLP, weights: tuple[Weights, ...], gates: tuple[Array | None, ...], x: Array
+) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Weights]]:
+    """The forward pass up to the last hidden layer: h, ϕ and ϕ' of layers 0..L, codes, and the revealed weights."""
+    preactivations, features, derivatives, codes, revealed = [x], [x], [jnp.ones_like(x)], [], []
+    for one, gate in zip(weights, gates, strict=True):
+        h, code, one = one.forward(features[-1])
+        phi, dphi = net.nonlinearity.respond(h, gate)
+        preactivations.append(h)
+        features.append(phi)
+        derivatives.append(dphi)
+        codes.append(code)
+        revealed.append(one)
+    return preactivations, features, derivatives, codes, revealed
+
+
+_first_features = jax.jit(lambda *pass_of: _hidden_pass(*pass_of)[1])

@@ -139,7 +139,8 @@ def default_truncation(linear: bool, samples: int, steps: int, room: int | None 
     """
     # Three bases at the most send their noise into one population (forward, backward, feedback), each with rows that
     # pass; the initial features and a few more take the rest.
-    fits = 10**9 if room is None else max((room - 8 * samples) // 3, samples)
+    most = samples * (steps + 1)
+    fits = most if room is None else max((room - 8 * samples) // 3, samples)
     if linear:
-        return Truncation(capacity=min(samples * (steps + 1), samples + 200, fits), tolerance=1e-7, growth=samples)
-    return Truncation(capacity=min(samples * (steps + 1), max(5 * samples, 48), fits), tolerance=0.1, growth=4)
+        return Truncation(capacity=min(most, samples + 200, fits), tolerance=1e-7, growth=samples)
+    return Truncation(capacity=min(most, max(5 * samples, 48), fits), tolerance=0.1, growth=4)
