@@ -12,12 +12,17 @@ from .checks import ArgumentError
 
 
 def mean(values: xr.DataArray) -> xr.DataArray:
-    """The mean over replicates."""
-    return values.mean("replicate")
+    """The mean over replicates. A deterministic result has none, and is its own mean."""
+    return values.mean("replicate") if "replicate" in values.dims else values
 
 
 def standard_error(values: xr.DataArray) -> xr.DataArray:
-    """The standard error of the mean over replicates: s/√n, s² with n − 1. NaN for a single replicate."""
+    """The standard error of the mean over replicates: s/√n, s² with n − 1.
+
+    NaN for a single replicate, zero for a deterministic result.
+    """
+    if "replicate" not in values.dims:
+        return xr.zeros_like(values)
     count = values.notnull().sum("replicate")
     spread = values.std("replicate", ddof=1) if values.sizes["replicate"] > 1 else values.isel(replicate=0) * np.nan
     return spread / np.sqrt(count)

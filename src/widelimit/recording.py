@@ -88,7 +88,7 @@ def collect(task: Task, runs: list[Recording], step_size: float, attributes: dic
             variables["test_loss"] = _test_loss(task, variables["test_output"])
     if not len(task.x_test):
         variables.pop("test_output", None)
-    return assemble(variables, steps=steps, step_size=step_size, scalar=task.scalar, attributes=attributes)
+    return assemble(variables, times=steps * step_size, steps=steps, scalar=task.scalar, attributes=attributes)
 
 
 def _stacked(arrays: list[np.ndarray]) -> np.ndarray:

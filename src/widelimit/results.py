@@ -48,6 +48,28 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "forward_dropped_fraction": ("replicate", "step", "matrix"),
     "backward_dropped_fraction": ("replicate", "step", "matrix"),
     "diverged_step": ("replicate",),
+    "ntk_term": ("replicate", "step", "weight", "sample", "sample2", "unit", "unit2"),
+    "test_ntk": ("replicate", "step", "test_sample", "sample2", "unit", "unit2"),
+    "gradient_kernel_two_time": ("replicate", "layer", "step", "step2", "sample", "sample2", "unit", "unit2"),
+    "pseudo_gradient_covariance_two_time": (
+        "replicate",
+        "layer",
+        "step",
+        "step2",
+        "sample",
+        "sample2",
+        "unit",
+        "unit2",
+    ),
+    "response_a": ("replicate", "matrix", "step", "step2", "sample", "sample2", "unit2"),
+    "response_b": ("replicate", "matrix", "step", "step2", "sample", "sample2", "unit"),
+    "response_c": ("replicate", "matrix", "step", "step2", "sample", "sample2", "unit2"),
+    "response_d": ("replicate", "matrix", "step", "step2", "sample", "sample2", "unit"),
+    "residual": ("replicate", "sweep"),
+    "feature_kernel_covariance": ("layer", "layer2", "sample", "sample2", "sample3", "sample4"),
+    "gradient_kernel_covariance": ("layer", "layer2", "sample", "sample2", "sample3", "sample4"),
+    "feature_gradient_covariance": ("layer", "layer2", "sample", "sample2", "sample3", "sample4"),
+    "ntk_covariance": ("sample", "sample2", "sample3", "sample4"),
     "input_kernel": ("sample", "sample2"),
     "target": ("sample", "unit"),
     "test_target": ("test_sample", "unit"),
@@ -74,6 +96,19 @@ MEANING: dict[str, str] = {
     "forward_dropped_fraction": "share of the features' power outside the kept directions",
     "backward_dropped_fraction": "share of the gradients' power outside the kept directions",
     "diverged_step": "step at which the replicate diverged, -1 if it did not",
+    "ntk_term": "G̃^{ℓ+1} Φ^ℓ, what training the weight matrix ℓ = 0..L contributes to K",
+    "test_ntk": "K between test points and training samples",
+    "gradient_kernel_two_time": "G^ℓ(t, s) = ⟨g(t) g(s)⟩",
+    "pseudo_gradient_covariance_two_time": "G̃̃^ℓ(t, s) = ⟨g̃(t) g̃(s)⟩",
+    "response_a": "A^ℓ(t, s) = ⟨∂ϕ(h^ℓ(t))/∂r^ℓ(s)⟩, of one step (no γ0, no dt divided out)",
+    "response_b": "B^ℓ(t, s) = ⟨∂g^{ℓ+1}(t)/∂u^{ℓ+1}(s)⟩",
+    "response_c": "C^ℓ(t, s) = ⟨∂ϕ(h^ℓ(t))/∂v^ℓ(s)⟩",
+    "response_d": "D^ℓ(t, s) = ⟨∂g̃^{ℓ+1}(t)/∂u^{ℓ+1}(s)⟩",
+    "residual": "largest relative change of an order parameter in each sweep",
+    "feature_kernel_covariance": "Cov(Φ^ℓ_{μν}, Φ^ℓ'_{αβ}) over networks of the given width",
+    "gradient_kernel_covariance": "Cov(G^ℓ_{μν}, G^ℓ'_{αβ})",
+    "feature_gradient_covariance": "Cov(Φ^ℓ_{μν}, G^ℓ'_{αβ})",
+    "ntk_covariance": "Cov(K_{μν}, K_{αβ})",
     "input_kernel": "Φ^0 = x·x'/D",
     "target": "y",
     "test_target": "y at the test points",
@@ -83,34 +118,43 @@ MEANING: dict[str, str] = {
 def assemble(
     variables: Mapping[str, np.ndarray],
     *,
-    steps: np.ndarray,
-    step_size: float,
+    times: np.ndarray,
+    steps: np.ndarray | None = None,
     scalar: bool,
     attributes: dict[str, Any],
 ) -> xr.Dataset:
-    """A result from plain arrays whose axes are those of `DIMENSIONS`; unit axes are dropped for scalar tasks."""
+    """A result from plain arrays whose axes are those of `DIMENSIONS`; unit axes are dropped for scalar tasks.
+
+    An array may lack the axis `replicate` (it is the same for all: deterministic theory), or `replicate` and `step` (it
+    is the same at all times too): subtraction of two results then broadcasts. `steps` is None in continuous time.
+    """
     data = {}
     for name, array in variables.items():
         dims = DIMENSIONS[name]
+        for shared in ("replicate", "step"):
+            if array.ndim < len(dims):
+                dims = tuple(dim for dim in dims if dim != shared)
         if scalar:
             index = tuple(0 if dim in ("unit", "unit2") else slice(None) for dim in dims)
             array, dims = array[index], tuple(dim for dim in dims if dim not in ("unit", "unit2"))
         data[name] = (dims, array, {"long_name": MEANING[name]})
     dataset = xr.Dataset(data)
-    coordinates = {
-        "step": ("step", steps),
-        "time": ("step", steps * step_size, {"long_name": "step × step size"}),
-        "replicate": ("replicate", np.arange(dataset.sizes.get("replicate", 0))),  # none: nothing was recorded
-    }
-    if "layer" in dataset.sizes:
-        coordinates["layer"] = ("layer", np.arange(1, dataset.sizes["layer"] + 1))
-    if "matrix" in dataset.sizes:
-        coordinates["matrix"] = ("matrix", np.arange(1, dataset.sizes["matrix"] + 1))
-    if "step2" in dataset.sizes:
-        coordinates["step2"] = ("step2", steps)
+    coordinates: dict[str, Any] = {"time": ("step", times, {"long_name": "step × step size"})}
+    if steps is not None:
+        coordinates["step"] = ("step", steps)
+        if "step2" in dataset.sizes:
+            coordinates["step2"] = ("step2", steps)
+    if "replicate" in dataset.sizes:
+        coordinates["replicate"] = ("replicate", np.arange(dataset.sizes["replicate"]))
+    for dim, first in _COUNTED_FROM.items():
+        if dim in dataset.sizes:
+            coordinates[dim] = (dim, np.arange(first, first + dataset.sizes[dim]))
     return dataset.assign_coords(coordinates).assign_attrs(
         {"schema": SCHEMA, "versions": json.dumps(versions()), **attributes}
     )
+
+
+_COUNTED_FROM = {"layer": 1, "layer2": 1, "matrix": 1, "weight": 0}
 
 
 def describe(value: Any) -> Any:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import abc
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float
+
+from . import quadrature
 
 
 class Nonlinearity(eqx.Module):
@@ -35,6 +38,20 @@ class Nonlinearity(eqx.Module):
     def gate(self, m: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """φ̇(m) from the gating field; only for gated nonlinearities."""
         raise NotImplementedError(f"{type(self).__name__} has no gate")
+
+    def dual(
+        self, variance: np.ndarray, variance2: np.ndarray, covariance: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The dual activations ⟨ϕ(u)ϕ(v)⟩ and ⟨ϕ'(u)ϕ'(v)⟩ of jointly Gaussian u, v with zero means.
+
+        (Daniely et al. 2016.) Here by quadrature; nonlinearities with a closed form have it in their own file.
+
+        **Arguments:** `variance` ⟨u²⟩ (row,), `variance2` ⟨v²⟩ (column,), `covariance` ⟨uv⟩ (row, column), in NumPy and
+        float64.
+
+        **Returns:** two arrays (row, column).
+        """
+        return quadrature.dual(self, variance, variance2, covariance)
 
     def respond(
         self, h: Float[Array, "*shape"], gate: Float[Array, "*shape"] | None

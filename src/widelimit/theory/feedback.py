@@ -1,0 +1,68 @@
+"""What the mean-field equations need to know of a learning rule: where its pseudo-gradient comes from.
+
+Rules say how g̃ is computed in a network, which is all that `train` needs. The solvers of this room work with the law
+of the fields instead, and for that the rules fall into four kinds.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .. import checks
+from ..checks import ArgumentError
+from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
+
+
+class Source(enum.Enum):
+    """What g̃ is made from."""
+
+    GRADIENT = "the true gradient, g̃ = g"
+    CHAIN = "a backward pass through feedback matrices correlated with the initial weights"
+    DIRECT = "a frozen vector at each layer, g̃ = ϕ'(h) z̃"
+    LOCAL = "the layer's own features, g̃ = Δ^{p−1} ϕ(h)"
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """A rule as the mean-field theory sees it.
+
+    `correlation` is that of what travels backward with the initial weights: ρ for ρ-aligned feedback, 1 for the
+    gradient, 0 for the others. `error_power` is the Hebbian p.
+    """
+
+    source: Source
+    correlation: float
+    error_power: int = 1
+
+
+def feedback_of(rule: Rule | None, solver: str, covered: Iterable[Source] = tuple(Source)) -> Feedback:
+    """The kind of feedback of a rule, gradient descent by default; raises where `solver` does not cover it."""
+    rule = GradientDescent() if rule is None else rule
+    checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
+    match rule:
+        case GradientDescent():
+            found = Feedback(Source.GRADIENT, 1.0)
+        case FeedbackAlignment():
+            found = Feedback(Source.CHAIN, rule.correlation)
+        case DirectFeedbackAlignment():
+            found = Feedback(Source.DIRECT, 0.0)
+        case Hebbian():
+            found = Feedback(Source.LOCAL, 0.0, rule.error_power)
+        case _:
+            found = None
+    if found is None or found.source not in covered:
+        names = ", ".join(_NAMES[source] for source in Source if source in covered)
+        raise ArgumentError(
+            f"rule: {solver} covers {names}; got {type(rule).__name__}. train(..., width=math.inf) runs any rule."
+        )
+    return found
+
+
+_NAMES = {
+    Source.GRADIENT: "GradientDescent",
+    Source.CHAIN: "FeedbackAlignment",
+    Source.DIRECT: "DirectFeedbackAlignment",
+    Source.LOCAL: "Hebbian",
+}
