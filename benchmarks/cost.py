@@ -23,6 +23,7 @@ import numpy as np
 
 import widelimit as wl
 from widelimit import planning, training
+from widelimit.precision import at_precision
 from widelimit.weights import DeferredFabric, DenseFabric, default_truncation
 
 SAMPLES = 20
@@ -48,7 +49,7 @@ class Stepper:
         problem = task()
         truncation = default_truncation(False, SAMPLES, 10**6)
         fabric = DenseFabric(size, precision) if dense else DeferredFabric(size, precision, truncation)
-        with planning.at_precision(precision):
+        with at_precision(precision):
             self.dynamics, self.given = planning.prepare(
                 NET, problem, wl.GradientDescent(), wl.Optimizer(STEP_SIZE), fabric, precision
             )
@@ -57,7 +58,7 @@ class Stepper:
 
     def run(self, steps: int) -> float:
         """Milliseconds per step."""
-        with planning.at_precision(self.precision):
+        with at_precision(self.precision):
             began = time.perf_counter()
             self.state = training._proceed(self.dynamics, self.given, self.state, steps)
             self.state.step.block_until_ready()

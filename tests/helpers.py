@@ -10,6 +10,7 @@ from reference import Reference, Start
 
 import widelimit as wl
 from widelimit import planning
+from widelimit.precision import at_precision
 from widelimit.results import DIMENSIONS
 
 RULES = {
@@ -63,7 +64,7 @@ def setup(net, task, rule, *, width=math.inf, seed=0, replicate=0, precision="fl
     optimizer = wl.Optimizer(
         options.get("step_size", 0.1), options.get("momentum", 0.0), options.get("weight_decay", 0.0)
     )
-    with planning.at_precision(precision):
+    with at_precision(precision):
         dynamics, given = planning.prepare(net, task, rule, optimizer, fabric, precision)
         state = dynamics.start(given, (seed, replicate))
     return dynamics, given, state

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from widelimit.planning import at_precision
+from widelimit.precision import at_precision
 from widelimit.weights.population import MatchedPopulation
 from widelimit.weights.revealed import Revealed, Truncation
 

@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 import jax
-import jax.experimental
 import jax.numpy as jnp
 import numpy as np
 
@@ -78,12 +77,6 @@ def prepare(
     as_arrays = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)  # noqa: E731
     given = Given(as_arrays(net), as_arrays(optimizer), Inputs.of(task, precision), jnp.asarray(task.y, precision))
     return survey(Dynamics(rule, fabric, task.loss, task.outputs, centred, fields, (), ()), given), given
-
-
-def at_precision(precision: str) -> Any:
-    """A context in which jax computes at "float64" or "float32"; importing the library changes no setting of jax."""
-    enable = getattr(jax if hasattr(jax, "enable_x64") else jax.experimental, "enable_x64")  # noqa: B009
-    return enable(precision == "float64")
 
 
 def check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:

@@ -15,7 +15,8 @@ from . import checks, results
 from .dynamics import Dynamics, Given
 from .network import MLP
 from .optimizer import Optimizer
-from .planning import at_precision, check_memory, plan_fabric, prepare
+from .planning import check_memory, plan_fabric, prepare
+from .precision import at_precision
 from .recording import Recording, collect
 from .rules import GradientDescent, Rule
 from .task import Task
