@@ -142,5 +142,5 @@ def default_truncation(linear: bool, samples: int, steps: int, room: int | None 
     most = samples * (steps + 1)
     fits = most if room is None else max((room - 8 * samples) // 3, samples)
     if linear:
-        return Truncation(capacity=min(most, samples + 200, fits), tolerance=1e-7, growth=samples)
+        return Truncation(capacity=min(most, samples + 200, fits), tolerance=1e-10, growth=samples)
     return Truncation(capacity=min(most, max(5 * samples, 48), fits), tolerance=0.1, growth=4)

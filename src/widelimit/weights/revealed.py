@@ -113,7 +113,7 @@ class Revealed(eqx.Module):
             again = _inner(rest, self.basis)
             code, rest = code + again, rest - again @ self.basis
         scale = jnp.sum(x * x) / x.size
-        power, directions = _principal(rest, limits.floor(x.dtype) ** 2 * scale)
+        power, directions = _principal(rest, limits.floor(x.dtype) ** 2 * scale, limits.exact)
 
         allowed = jnp.where(self.filled == 0, len(x), limits.growth)
         room = jnp.minimum(allowed, limits.capacity - self.filled)
@@ -153,7 +153,7 @@ class Revealed(eqx.Module):
         known = self.coordinates(x)
         rest = x - self.compose(known)
         floor = self.truncation.floor(x.dtype) ** 2 * jnp.sum(x * x) / x.size
-        power, directions = _principal(rest, floor)
+        power, directions = _principal(rest, floor, self.truncation.exact)
         root, rows = _root(power, directions, rest)
         extended = eqx.tree_at(
             lambda r: (r.passing_basis, r.passing_noise),
@@ -173,14 +173,19 @@ def _inner(a: Float[Array, "row n"], b: Float[Array, "other n"]) -> Float[Array,
 
 
 def _principal(
-    rest: Float[Array, "row n"], floor: Float[Array, ""]
+    rest: Float[Array, "row n"], floor: Float[Array, ""], exact: bool
 ) -> tuple[Float[Array, " row"], Float[Array, "row row"]]:
     """Eigenvalues (descending, those below `floor` set to 0) and eigenvectors of the Gram matrix of `rest`.
 
-    Signs are fixed by the vectors themselves, so that permuting rows permutes the answer.
+    Signs are fixed by the vectors themselves, so that permuting rows permutes the answer. Forming the Gram matrix
+    loses what is below 1e-8 of the largest direction; where that counts, singular values are taken instead.
     """
-    power, directions = jnp.linalg.eigh(_inner(rest, rest))
-    power, directions = power[::-1], directions[:, ::-1]
+    if exact:
+        directions, values, _ = jnp.linalg.svd(rest, full_matrices=False)
+        power = values**2 / rest.shape[1]
+    else:
+        power, directions = jnp.linalg.eigh(_inner(rest, rest))
+        power, directions = power[::-1], directions[:, ::-1]
     generic = rest @ jnp.cos(jnp.arange(rest.shape[1], dtype=rest.dtype))
     directions = directions * jnp.where(directions.T @ generic < 0, -1, 1)
     return jnp.where(power > floor, power, 0), directions
