@@ -11,7 +11,7 @@ import xarray as xr
 
 from .. import results
 from ..network import MLP
-from ..planning import at_precision
+from ..precision import at_precision
 from ..rules import GradientDescent, Rule
 from ..task import Task
 

@@ -1,0 +1,114 @@
+"""Deep linear networks at infinite width, solved algebraically: no particles, no sampling, no iteration."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from .. import checks
+from ..checks import ArgumentError
+from ..network import MLP
+from ..nonlinearity import Linear
+from ..optimizer import Optimizer
+from ..planning import available_memory
+from ..rules import Rule
+from ..task import Task
+from ..training import DivergenceWarning
+from .feedback import Feedback, Source, feedback_of
+from .labels import labelled
+from .linear_fields import PRIMITIVES, LinearFields
+from .memory import Memory
+
+
+def linear(
+    net: MLP,
+    task: Task,
+    rule: Rule | None = None,
+    *,
+    step_size: float,
+    steps: int,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """The exact infinite-width dynamics of a deep linear network, with all two-time kernels and response functions.
+
+    The same steps as `train(..., width=math.inf)`, to rounding: finite step size, momentum, weight decay, any loss, C
+    outputs, test points (THEORY: the paper's App. E in discrete time). Kernels over (step, sample) are kept, so memory
+    grows as (P T)² and time as (P T)³; `train` is linear in T and serves long runs.
+
+    **Arguments:** `net` with the nonlinearity `Linear()`; `task`; `rule`, gradient descent unless given; `step_size` η,
+    `steps`, `momentum`, `weight_decay` as for `train`; `progress`: show a bar, by default on a terminal only.
+
+    **Returns:** the labelled result at steps 0..`steps`, without replicates, with Φ, G, G̃ and G̃̃ at all pairs of steps
+    and, for L ≥ 2, the response functions A, B, C and D of the hidden matrices. A and C are taken with respect to what
+    comes back through the *initial* matrix, and are those of one step: the paper's, times γ0 and the time step. D
+    vanishes in linear networks.
+
+    **Raises:** `ArgumentError` before any work if an argument cannot serve. A run that diverges (Hebbian learning can)
+    stops, warns with `DivergenceWarning` and keeps the steps before.
+    """
+    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Linear())")
+    checks.instance("task", task, Task, "widelimit.Task(x, y)")
+    if not isinstance(net.nonlinearity, Linear):
+        raise ArgumentError(
+            f"net: theory.linear covers the nonlinearity Linear(); got {type(net.nonlinearity).__name__}. "
+            "theory.alternating and train(..., width=math.inf) cover any."
+        )
+    feedback = feedback_of(rule, "theory.linear")
+    checks.integer("steps", steps, at_least=0)
+    optimizer = Optimizer(step_size, momentum, weight_decay)
+    _check_memory(net, task, feedback, steps)
+    solution = LinearFields(net, task, feedback, Memory.of(optimizer, steps))
+    bar = tqdm(range(steps + 1), desc="theory.linear", unit="step", delay=1.0, disable=_hidden(progress))
+    for step in bar:
+        solution.advance(step)
+        if solution.diverged(step):
+            bar.close()
+            warnings.warn(
+                f"The network diverged at step {step} (time {step * step_size:g}); the steps before that are kept. "
+                "A smaller step size helps unless the rule itself diverges, as Hebbian does in deep linear networks.",
+                DivergenceWarning,
+                stacklevel=2,
+            )
+            break
+    kept = solution.solved
+    numbers = np.arange(kept)
+    return labelled(
+        solution.variables(),
+        solver="theory.linear",
+        net=net,
+        task=task,
+        rule=rule,
+        times=numbers * step_size,
+        steps=numbers,
+        settings={
+            "step_size": float(step_size),
+            "steps": int(steps),
+            "momentum": float(momentum),
+            "weight_decay": float(weight_decay),
+        },
+    )
+
+
+def _hidden(progress: bool | None) -> bool | None:
+    return None if progress is None else not progress
+
+
+def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int) -> None:
+    forward = (steps + 1) * task.samples
+    backward, tests = forward * task.outputs, (steps + 1) * len(task.x_test)
+    variables = forward + backward * (len(PRIMITIVES[feedback.source]) - 1)
+    fields = (forward + (1 + (feedback.source is not Source.GRADIENT)) * backward) * variables
+    # Coefficients, kernels, and the copies of the kernels and responses that are the result.
+    numbers = net.hidden_layers * (fields + 2 * forward**2 + 12 * backward**2) + 6 * tests * (forward + backward)
+    needed, available = 8 * numbers, available_memory()
+    if needed > available:
+        raise ArgumentError(
+            f"theory.linear with {task.samples} samples and {steps} steps needs about {needed / 2**30:.1f} GiB for "
+            f"kernels over (step, sample), and {available / 2**30:.1f} GiB are free. Take fewer steps, or use "
+            "train(..., width=math.inf), which is exact for linear networks and needs no such kernels."
+        )
