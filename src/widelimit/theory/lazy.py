@@ -1,0 +1,246 @@
+"""The lazy limit γ0 → 0: static kernels, and training as kernel regression with the rule's own eNTK."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from .. import checks
+from ..checks import ArgumentError
+from ..network import MLP
+from ..planning import available_memory
+from ..rules import Rule
+from ..task import SquaredError, Task
+from .feedback import Feedback, Source, feedback_of
+from .labels import labelled, losses
+from .lazy_dynamics import Schedule, Solution, general, squared
+from .lazy_kernels import KERNELS, TILE, TaskKernels, layers_between, variances_of
+
+
+def lazy(
+    net: MLP,
+    task: Task,
+    rule: Rule | None = None,
+    *,
+    times: float | Sequence[float] | np.ndarray | None = None,
+    step_size: float | None = None,
+    steps: int | Sequence[int] | np.ndarray | None = None,
+    record: Sequence[str] | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
+    """The infinitely wide network in the lazy limit γ0 → 0 (paper, Table 2 and App. D).
+
+    Kernels keep their initial values, Φ^ℓ = ⟨ϕ(u)ϕ(u)⟩ and G^ℓ = G^{ℓ+1} ⊙ ⟨ϕ'(u)ϕ'(u)⟩ with u ~ N(0, Φ^{ℓ−1}), and
+
+        K = Σ_{ℓ=0..L} ρ^{L−ℓ} G^{ℓ+1} ⊙ Φ^ℓ,   df/dt = K Δ,   f(0) = 0,
+
+    with ρ = 1 for gradient descent, the feedback correlation for ρ-FA, and 0 for DFA and Hebbian learning, which leaves
+    K = Φ^L. On a gated network ⟨φ̇(m)φ̇(m)⟩ stands for ⟨ϕ'ϕ'⟩ and Φ^ℓ = ⟨φ̇φ̇⟩ ⊙ Φ^{ℓ−1}. Outputs are f = K α and, at
+    test points, K_* α, where dα/dt = Δ. With C outputs each has the same K and nothing passes between them.
+
+    For [`SquaredError`] everything is exact: f = K_* K^{-1} (1 − e^{−Kt}) y by one eigendecomposition of K (P × P), or
+    (1 − ηK)^k for e^{−Kt}. For other losses steps are taken one by one, and gradient flow is integrated in time to a
+    relative tolerance of 1e-9.
+
+    **Arguments:**
+
+    - `net`, `task`, `rule`: as for `train`; the rule is gradient descent unless given. The richness plays no role: it
+      is taken to zero.
+    - `times`: gradient flow at these times t ≥ 0, ascending, `math.inf` allowed; **or**
+    - `step_size` η and `steps`: steps 0..`steps`, or those listed, as `train` takes them at small richness.
+    - `record`: which kernels the result holds, of feature_kernel, gradient_kernel, pseudo_gradient_kernel, ntk_term,
+      ntk and test_ntk; by default all. Each takes P² C² numbers, those with layers as many for each layer; for large
+      tasks choose some, or none by `record=()`.
+    - `progress`: show a progress bar; by default on a terminal only.
+
+    **Returns:** the labelled result, without replicates. What does not change in time has no `step` dimension.
+    `regression_coefficient` is α. For squared loss the configuration counts the modes of K that are null, up to
+    rounding, as `null_modes`.
+
+    **Raises:** `ArgumentError` before any work if an argument cannot serve, and at t = ∞ where there is no limit: for a
+    loss without a minimum, or if K has negative eigenvalues (ρ < 0). Warns with `SingularKernelWarning` if K is
+    singular and t = ∞, and with `DivergenceWarning` if the step size is too large.
+    """
+    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    checks.instance("task", task, Task, "widelimit.Task(x, y)")
+    feedback = feedback_of(rule, "theory.lazy")
+    schedule = _schedule(times, step_size, steps)
+    exact = isinstance(task.loss, SquaredError)
+    if not exact and math.isinf(schedule.times[-1]):
+        raise ArgumentError(
+            "times: t = ∞ is covered for SquaredError, whose minimum is reached; got the loss "
+            f"{type(task.loss).__name__}, under which outputs can grow for ever. Give finite times."
+        )
+    names = _recorded(record, len(task.x_test) > 0)
+    _check_memory(net, task, len(schedule.times), names, exact)
+    began = time.perf_counter()
+    kernels = TaskKernels(net, task, feedback.correlation, names)
+    with _bar(kernels.pairs, "kernels", " pairs", progress) as bar:
+        kernels.compute(bar)
+    if exact:
+        with _bar(1, "eigenmodes", "", progress) as bar:
+            if task.samples > 1500:  # seconds without a step to show
+                bar.refresh()
+            solution = squared(kernels.tangent, kernels.test_tangent, task.y, schedule)
+            bar.update(1)
+    else:
+        what = " times" if schedule.steps is None else " steps"
+        solution = general(
+            kernels.tangent, kernels.test_tangent, task, schedule, lambda total: _bar(total, "outputs", what, progress)
+        )
+    variables = {
+        "output": solution.output,
+        "regression_coefficient": solution.coefficients,
+        "pseudo_gradient_norm": _pseudo_gradient_norm(feedback, kernels, solution, task),
+        **kernels.kept,
+    }
+    if len(task.x_test):
+        variables["test_output"] = solution.test_output
+    settings = {
+        "step_size": step_size,
+        "steps": None if schedule.steps is None else int(schedule.steps[-1]),
+        "null_modes": solution.null_modes,
+        "seconds": time.perf_counter() - began,
+    }
+    return labelled(
+        variables,
+        solver="theory.lazy",
+        net=net,
+        task=task,
+        rule=rule,
+        times=schedule.times,
+        steps=schedule.steps,
+        settings={name: value for name, value in settings.items() if value is not None},
+    )
+
+
+def kernel_of_angle(net: MLP, rule: Rule | None, theta: float | Sequence[float] | np.ndarray) -> xr.DataArray:
+    """The lazy eNTK K(θ) between inputs with |x|² = D at the angle θ (paper, Fig. 2a–c).
+
+    **Arguments:** `net`, whose richness plays no role; `rule`, gradient descent if None; `theta`, angles in [0, π].
+
+    **Returns:** K with the dimension `angle`, whose coordinate is θ in radians.
+
+    **Raises:** `ArgumentError` for angles outside [0, π] and rules that the theory does not cover.
+    """
+    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    feedback = feedback_of(rule, "theory.kernel_of_angle")
+    angles = np.atleast_1d(checks.finite_array("theta", theta))
+    if angles.ndim != 1 or np.any((angles < 0) | (angles > np.pi)):
+        raise ArgumentError("theta must be an angle or a list of angles in radians, between 0 and π.")
+    one = variances_of(net, np.ones(1)).features
+    many = [np.repeat(variance, len(angles)) for variance in one]
+    kernel = layers_between(net, one, many, np.cos(angles)[None]).tangent(feedback.correlation)
+    return xr.DataArray(
+        kernel[0],
+        dims="angle",
+        coords={"angle": ("angle", angles, {"long_name": "angle between inputs", "units": "rad"})},
+        name="ntk",
+        attrs={"long_name": "lazy eNTK between inputs with |x|² = D"},
+    )
+
+
+def _schedule(times, step_size, steps) -> Schedule:
+    """The times at which outputs are wanted, from the arguments."""
+    if (times is None) == (step_size is None and steps is None):
+        raise ArgumentError(
+            "times: give either times (gradient flow), or step_size and steps (training in steps); got "
+            + ("neither." if times is None else "both.")
+        )
+    if times is not None:
+        wanted = _ascending("times", times)
+        return Schedule(wanted)
+    if step_size is None or steps is None:
+        raise ArgumentError(f"{'step_size' if step_size is None else 'steps'} must be given too, or times alone.")
+    checks.number("step_size", step_size, above=0)
+    if np.ndim(steps) == 0:
+        checks.integer("steps", steps, at_least=0)
+        numbers = np.arange(int(steps) + 1)  # type: ignore[arg-type]
+    else:
+        listed = _ascending("steps", steps)
+        if not np.array_equal(listed, np.floor(listed)) or np.isinf(listed).any():
+            raise ArgumentError("steps must be a whole number, or a list of whole numbers.")
+        numbers = listed.astype(int)
+    return Schedule(numbers * float(step_size), numbers, float(step_size))
+
+
+def _ascending(name: str, values) -> np.ndarray:
+    """Numbers from 0 on, each larger than the one before."""
+    try:
+        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be numbers; got {values!r}.") from None
+    if found.ndim != 1 or not found.size or not found[0] >= 0 or not np.all(found[1:] > found[:-1]):
+        raise ArgumentError(
+            f"{name} must be one number or an ascending list of numbers, none negative; got {values!r}."
+        )
+    return found
+
+
+def _recorded(record: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
+    names = KERNELS if record is None else tuple(dict.fromkeys(record))
+    if isinstance(record, str):
+        raise ArgumentError(f"record must be a list of names, for example record=({record!r},).")
+    for name in names:
+        checks.known("record", name, KERNELS)
+    return names if tests else tuple(name for name in names if name != "test_ntk")
+
+
+def _pseudo_gradient_norm(feedback: Feedback, kernels: TaskKernels, solution: Solution, task: Task) -> np.ndarray:
+    """⟨g̃g̃⟩ of each sample: (layer, sample, unit), for Hebbian learning (step, layer, sample, unit)."""
+    own = kernels.own
+    if feedback.source is Source.LOCAL:
+        error = losses(task, {"output": solution.output})["error"]
+        if feedback.error_power == 0:
+            size = np.sum(error**2, axis=-1, keepdims=True)
+            weight = task.outputs * error / np.where(size > 0, size, 1)
+        else:
+            weight = error ** (feedback.error_power - 1)
+        return weight[:, None] ** 2 * np.stack(own.features[1:])[:, :, None]
+    norm = np.stack(own.slopes if feedback.source is Source.DIRECT else own.gradients[:-1])
+    return np.repeat(norm[:, :, None], task.outputs, axis=2)
+
+
+def _memory(net: MLP, task: Task, times: int, names: Sequence[str], exact: bool) -> dict[str, float]:
+    """Bytes that a run takes: for kernels in the result, to compute, and for outputs in time."""
+    samples, tests, layers = task.samples, len(task.x_test), net.hidden_layers
+    leading = {"ntk": 1, "test_ntk": 1, "ntk_term": layers + 1}
+    kept = 0
+    for name in names:
+        rows = tests if name == "test_ntk" else samples
+        blocks = 1 if name == "feature_kernel" else task.outputs**2
+        kept += leading.get(name, layers) * rows * samples * blocks
+    kernels = (2 * samples + tests) * samples  # K, K_* and the input kernel
+    workspace = 2 * samples**2 if exact else 0  # of the eigendecomposition
+    tiles = (3 * layers + 10) * min(TILE, samples) ** 2
+    over_time = 6 * times * (samples + tests) * task.outputs
+    return {"kept": 8.0 * kept, "computing": 8.0 * (kernels + workspace + tiles), "outputs": 8.0 * over_time}
+
+
+def _check_memory(net: MLP, task: Task, times: int, names: Sequence[str], exact: bool) -> None:
+    """Raise if the run needs more memory than there is."""
+    parts = _memory(net, task, times, names, exact)
+    needed, available = sum(parts.values()), available_memory()
+    if needed > available:
+        raise ArgumentError(
+            f"This run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
+            f"{parts['kept'] / 2**30:.1f} for the kernels in the result, {parts['computing'] / 2**30:.1f} to compute, "
+            f"{parts['outputs'] / 2**30:.1f} for outputs in time. Record fewer kernels (record=() keeps none), ask for "
+            "fewer times, or take fewer samples."
+        )
+
+
+def _bar(total: float, what: str, unit: str, progress: bool | None) -> tqdm:
+    return tqdm(
+        total=total,
+        desc=f"theory.lazy, {what}",
+        unit=unit,
+        unit_scale=True,
+        delay=1.0,
+        disable=None if progress is None else not progress,
+    )
