@@ -232,3 +232,15 @@ def test_divergence_between_recorded_steps_is_seen():
 
 def test_converging_training_does_not_warn():
     assert np.all(train_at(1.0, "gd", 40)["diverged_step"] == -1)
+
+
+@pytest.mark.parametrize(("nonlinearity", "rule"), [("tanh", "gd"), ("relu", "fa-half")])
+def test_test_points_of_a_lazy_network_are_as_sharp_as_training_points(nonlinearity, rule):
+    """f = ⟨z ϕ⟩/γ0 less its initial value: both must meet the same noise, or their difference is noise over γ0."""
+    task = small_task(test_samples=3)
+    net = wl.MLP(2, NONLINEARITIES[nonlinearity], richness=1e-3)
+    run = wl.train(net, task, RULES[rule], step_size=0.1, steps=8, particles=2000, replicates=8)
+    lazy = wl.theory.lazy(net, task, RULES[rule], step_size=0.1, steps=8)
+    later = {"step": slice(1, None)}
+    for name in ("output", "test_output"):
+        assert_agree_statistically(run[name].isel(later), lazy[name].isel(later).values, resolution=0.03)

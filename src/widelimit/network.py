@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -107,6 +108,10 @@ class Network(eqx.Module):
             phi, _ = net.nonlinearity.respond(weights.test_forward(phi), gate)
         return self.layers[-1].test_forward(phi) / net.richness
 
+    def initially(self) -> Network:
+        """The network before any training, with all that has been revealed of its weights since."""
+        return eqx.tree_at(lambda n: n.layers, self, tuple(weights.initially() for weights in self.layers))
+
 
 def populations(net: MLP, fabric: Fabric, seed: tuple[int, ...] | None) -> tuple[Population, ...]:
     """The populations of the hidden layers ℓ = 1..L; without a seed, shapes alone."""
@@ -148,7 +153,7 @@ class Loom:
     def weave(self) -> Network:
         """A network at initialisation; `traffic[ℓ − 1]` says what passes through the weights above layer ℓ = 1..L."""
         trained = self.inputs.trained
-        first = DenseWeights(self.populations[0].draw(trained), self._scale)
+        first = self._first(self.populations[0].draw(trained))
         hidden = tuple(self.fabric.weights(below, above, traffic) for below, above, traffic in self._between())
         if self.net.nonlinearity.gated:
             self._gating = [population.draw(trained) for population in self.populations]
@@ -162,7 +167,8 @@ class Loom:
             self.fabric.with_backward(weights, *between)
             for weights, between in zip(hidden, self._between(), strict=True)
         )
-        last = readout(self.populations[-1], self.outputs, self.traffic[-1])
+        keep = self.fabric.resamples or self.traffic[-1].initial
+        last = readout(self.populations[-1], self.outputs, dataclasses.replace(self.traffic[-1], initial=keep))
         return Network((first, *hidden, last), gates, (None,) * len(gates))
 
     def furnish(self, network: Network) -> Network:
@@ -179,8 +185,11 @@ class Loom:
             self.fabric.with_measurements(weights, *between)
             for weights, between in zip(hidden, self._between(), strict=True)
         )
-        layers = (DenseWeights(matrix, self._scale), *hidden, last)
+        layers = (self._first(matrix), *hidden, last)
         return Network(layers, network.gates, self._gates(self.inputs.test))
+
+    def _first(self, matrix: Float[Array, "coordinate neuron"]) -> DenseWeights:
+        return DenseWeights(matrix, self._scale, keep_initial=self.fabric.resamples)
 
     @property
     def _scale(self) -> float:

@@ -76,6 +76,10 @@ class Weights(eqx.Module):
         """The weights keep·W + change, with `change` in the coordinates of `outer`."""
 
     @abc.abstractmethod
+    def initially(self) -> Self:
+        """These weights as they were at initialisation, but revealed as far as now: for evaluation only."""
+
+    @abc.abstractmethod
     def diagnostics(self) -> dict[str, Array]:
         """Numbers that say how well the matrix is represented; empty where it is exact."""
 
@@ -85,6 +89,15 @@ class Fabric(abc.ABC):
 
     size: int
     dtype: Any
+
+    @property
+    @abc.abstractmethod
+    def resamples(self) -> bool:
+        """Whether a test point meets other noise as more of a matrix is revealed.
+
+        What it would have met at initialisation must then be computed along with what it meets now: left to sampling,
+        the difference of the two is divided by γ0.
+        """
 
     @abc.abstractmethod
     def population(self, generator: np.random.Generator | None) -> Population:

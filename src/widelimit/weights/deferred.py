@@ -65,6 +65,9 @@ class DeferredWeights(Weights):
     def move(self, change, keep):
         return eqx.tree_at(lambda w: (w.current, w.shrink), self, (keep * self.current + change, keep * self.shrink))
 
+    def initially(self):
+        return dataclasses.replace(self, current=self.sent_up.noise, shrink=jnp.ones_like(self.shrink))
+
     def diagnostics(self):
         return {
             "forward_basis_size": self.sent_up.filled,
@@ -92,6 +95,10 @@ class DeferredFabric(Fabric):
     size: int
     dtype: Any
     truncation: Truncation
+
+    @property
+    def resamples(self):
+        return True
 
     def population(self, generator):
         return MatchedPopulation(self.size, self.dtype, generator)

@@ -44,9 +44,7 @@ class DenseWeights(Weights):
         return features @ self.matrix * self.forward_scale, features, self
 
     def backward(self, gradients, initial=False, offset=0):
-        matrix = self.at_start if initial else self.matrix
-        if matrix is None:
-            raise ValueError("these weights were made without keeping their initial value")
+        matrix = self._start() if initial else self.matrix
         # The transpose is made explicit: a few wide rows times a transposed square matrix is three times slower
         # on the CPU than the matrix times a few tall columns.
         columns = jax.lax.optimization_barrier(gradients.T)
@@ -67,8 +65,16 @@ class DenseWeights(Weights):
     def move(self, change, keep):
         return eqx.tree_at(lambda w: w.matrix, self, keep * self.matrix + change)
 
+    def initially(self):
+        return eqx.tree_at(lambda w: w.matrix, self, self._start())
+
     def diagnostics(self):
         return {}
+
+    def _start(self) -> Float[Array, "below above"]:
+        if self.at_start is None:
+            raise ValueError("these weights were made without keeping their initial value")
+        return self.at_start
 
 
 @final
@@ -78,6 +84,10 @@ class DenseFabric(Fabric):
 
     size: int
     dtype: Any
+
+    @property
+    def resamples(self):
+        return False
 
     def population(self, generator):
         return IndependentPopulation(self.size, self.dtype, generator)
