@@ -14,8 +14,7 @@ from helpers import assert_agree_statistically
 
 import widelimit as wl
 from widelimit.nonlinearity import Nonlinearity
-from widelimit.theory.fluctuations import fluctuations
-from widelimit.theory.fluctuations_scalar import pade_mean, relu_variance
+from widelimit.theory import fluctuations, pade_mean, relu_variance
 
 COVARIANCES = ("feature_kernel", "gradient_kernel", "feature_gradient", "ntk")
 RULES = {
@@ -602,7 +601,11 @@ def test_result_follows_the_schema():
     assert result["layer2"].values.tolist() == [1, 2]
     assert np.all(result["output"] == 0)
     configuration = wl.results.configuration(result)
-    assert (configuration["solver"], configuration["width"], configuration["points"]) == ("fluctuations", 30, 2**16)
+    assert (configuration["solver"], configuration["width"], configuration["points"]) == (
+        "theory.fluctuations",
+        30,
+        2**16,
+    )
 
 
 def test_result_can_be_saved(tmp_path):

@@ -15,10 +15,10 @@ from helpers import NONLINEARITIES, RULES, assert_agree_statistically, relative_
 
 import widelimit as wl
 from widelimit import theory
-from widelimit.theory.lazy_dynamics import SingularKernelWarning
-from widelimit.theory.lazy_kernels import KERNELS, TaskKernels
+from widelimit.theory import SingularKernelWarning
+from widelimit.theory.lazy.kernels import KERNELS, TaskKernels
 
-lazy_module = sys.modules[theory.lazy.__module__]
+lazy_module = sys.modules[theory.lazy.__module__]  # the package shares its name with the function
 RHO = {"gd": 1.0, "fa-0": 0.0, "fa-half": 0.5, "fa-1": 1.0, "dfa": 0.0, "hebb": 0.0}
 
 

@@ -1,14 +1,13 @@
 """The theory's other solutions, each independent of the training loop, each returning the same labelled result."""
 
-from .alternating import alternating
-from .fluctuations import fluctuations
-from .fluctuations_scalar import pade_mean, relu_variance
-from .lazy import kernel_of_angle, lazy
-from .lazy_dynamics import SingularKernelWarning
+from .alternating import ConvergenceWarning, alternating
+from .fluctuations import fluctuations, pade_mean, relu_variance
+from .lazy import SingularKernelWarning, kernel_of_angle, lazy
 from .linear import linear
 from .two_layer import two_layer, two_layer_fixed_point
 
 __all__ = [
+    "ConvergenceWarning",
     "SingularKernelWarning",
     "alternating",
     "fluctuations",

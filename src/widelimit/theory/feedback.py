@@ -10,9 +10,19 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from .. import checks
 from ..checks import ArgumentError
 from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
+
+
+def hebbian_share(error: np.ndarray, power: int) -> np.ndarray:
+    """What Hebb's g̃_c is of ϕ(h), from Δ (…, unit): Δ_c^{p−1}; for p = 0 the smallest with Σ_c Δ_c g̃_c = C ϕ."""
+    if power > 0:
+        return error ** (power - 1)
+    size = np.sum(error**2, axis=-1, keepdims=True)
+    return error.shape[-1] * error / np.where(size > 0, size, 1)
 
 
 class Source(enum.Enum):

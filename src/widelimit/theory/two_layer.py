@@ -86,7 +86,7 @@ def two_layer_fixed_point(rule: Rule | None = None, *, target: float, richness: 
     ends = [model.at(model.solve(np.array([np.inf]))) for model in models]
     final_kernel = np.array([end["feature_kernel"][0, 0, 0] for end in ends])
     laws = np.array([model.laws() for model in models])
-    found = {
+    found: dict[str, Any] = {
         "feature_kernel_change": ("richness", final_kernel - 1),
         "pseudo_gradient_kernel": ("richness", np.array([end["pseudo_gradient_kernel"][0, 0, 0] for end in ends])),
         "small_richness": ("richness", laws[:, 0]),
@@ -216,7 +216,9 @@ class _Feedback(_Model):
 
         def end():
             bound = np.cbrt(2 * strength) + 1
-            return np.array([brentq(lambda a: self._learned(a) - strength, 0, bound, xtol=1e-15, rtol=1e-15)])
+            return np.array(
+                [brentq(lambda a: self._learned(a) - strength, 0, bound, xtol=1e-15, rtol=np.float64(1e-15))]
+            )
 
         return _flow(lambda _, a: strength - self._learned(a), np.zeros(1), times, end)
 

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..nonlinearity import Gated, Nonlinearity
-from ..precision import at_precision
-from .fluctuations_points import Points, gaussian_points
+from ...nonlinearity import Gated, Nonlinearity
+from ...precision import at_precision
+from .points import Points, gaussian_points
 
 _PIECE_BYTES = 2**26
 

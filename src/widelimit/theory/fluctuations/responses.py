@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..nonlinearity import Nonlinearity
-from ..precision import at_precision
+from ...nonlinearity import Nonlinearity
+from ...precision import at_precision
 
 _STEP = 2e-3
 _COLLINEAR = 1e-5  # sin θ below which fields count as multiples of each other

@@ -22,9 +22,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..nonlinearity import Nonlinearity
-from .fluctuations_moments import at_points
-from .fluctuations_points import gaussian_points, square_root
+from ...nonlinearity import Nonlinearity
+from .moments import at_points
+from .points import gaussian_points, square_root
 
 _PIECE_BYTES = 2**26
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import checks
-from ..checks import ArgumentError
+from ... import checks
+from ...checks import ArgumentError
 
 
 def relu_variance(layer: int, width: int) -> float:

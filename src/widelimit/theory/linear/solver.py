@@ -8,19 +8,19 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from .. import checks
-from ..checks import ArgumentError
-from ..network import MLP
-from ..nonlinearity import Linear
-from ..optimizer import Optimizer
-from ..planning import available_memory
-from ..rules import Rule
-from ..task import Task
-from ..training import DivergenceWarning
-from .feedback import Feedback, Source, feedback_of
-from .labels import labelled
-from .linear_fields import PRIMITIVES, LinearFields
-from .memory import Memory
+from ... import checks
+from ...checks import ArgumentError
+from ...network import MLP
+from ...nonlinearity import Linear
+from ...optimizer import Optimizer
+from ...planning import available_memory
+from ...rules import Rule
+from ...task import Task
+from ...training import DivergenceWarning
+from ..feedback import Feedback, Source, feedback_of
+from ..labels import labelled
+from ..memory import Memory
+from .fields import PRIMITIVES, LinearFields
 
 
 def linear(

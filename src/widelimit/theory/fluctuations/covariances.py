@@ -9,19 +9,19 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from .. import checks
-from ..checks import ArgumentError
-from ..network import MLP
-from ..planning import available_memory
-from ..precision import at_precision
-from ..rules import Rule
-from ..task import Task
-from .feedback import Feedback, Source, feedback_of
-from .fluctuations_local import local_covariance
-from .fluctuations_moments import Moments, Pairs, gate_kernel, gate_points, moments, multiplicative_moments
-from .fluctuations_responses import Dual, dual_with_responses, multiplicative
-from .fluctuations_system import Backward, System
-from .labels import labelled
+from ... import checks
+from ...checks import ArgumentError
+from ...network import MLP
+from ...planning import available_memory
+from ...precision import at_precision
+from ...rules import Rule
+from ...task import Task
+from ..feedback import Feedback, Source, feedback_of
+from ..labels import labelled
+from .hebbian import local_covariance
+from .moments import Moments, Pairs, gate_kernel, gate_points, moments, multiplicative_moments
+from .responses import Dual, dual_with_responses, multiplicative
+from .system import Backward, System
 
 
 def fluctuations(
@@ -69,7 +69,7 @@ def fluctuations(
     """
     checks.instance("net", net, MLP, "widelimit.MLP(2, widelimit.Tanh())")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
-    feedback = feedback_of(rule, "fluctuations")
+    feedback = feedback_of(rule, "theory.fluctuations")
     checks.integer("width", width, at_least=1)
     checks.integer("points", points, at_least=max(256, 8 * task.samples), at_most=2**30)
     checks.integer("seed", seed, at_least=0)
@@ -78,7 +78,7 @@ def fluctuations(
     local = feedback.source is Source.LOCAL
     with tqdm(
         total=(2 if local else 1) * net.hidden_layers + 2,
-        desc="fluctuations",
+        desc="theory.fluctuations",
         delay=1.0,
         disable=None if progress is None else not progress,
         leave=False,
@@ -105,7 +105,7 @@ def fluctuations(
     means = _means(task, features, gradient.mean(duals), pseudo)
     return labelled(
         variables | means,
-        solver="fluctuations",
+        solver="theory.fluctuations",
         net=net,
         task=task,
         rule=rule,

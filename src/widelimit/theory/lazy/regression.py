@@ -10,16 +10,16 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-from .. import checks
-from ..checks import ArgumentError
-from ..network import MLP
-from ..planning import available_memory
-from ..rules import Rule
-from ..task import SquaredError, Task
-from .feedback import Feedback, Source, feedback_of
-from .labels import labelled, losses
-from .lazy_dynamics import Schedule, Solution, general, squared
-from .lazy_kernels import KERNELS, TILE, TaskKernels, layers_between, variances_of
+from ... import checks
+from ...checks import ArgumentError
+from ...network import MLP
+from ...planning import available_memory
+from ...rules import Rule
+from ...task import SquaredError, Task
+from ..feedback import Feedback, Source, feedback_of
+from ..labels import labelled, losses
+from .dynamics import Schedule, Solution, general, squared
+from .kernels import KERNELS, TILE, TaskKernels, layers_between, variances_of
 
 
 def lazy(

@@ -21,8 +21,8 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from .fluctuations_moments import Moments, Pairs, wick
-from .fluctuations_responses import Dual, Response
+from .moments import Moments, Pairs, wick
+from .responses import Dual, Response
 
 
 class Backward(NamedTuple):

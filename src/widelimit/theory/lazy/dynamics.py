@@ -14,10 +14,10 @@ import scipy.integrate
 import scipy.linalg
 from tqdm.auto import tqdm
 
-from ..checks import ArgumentError
-from ..precision import at_precision
-from ..task import Task
-from ..training import DivergenceWarning
+from ...checks import ArgumentError
+from ...precision import at_precision
+from ...task import Task
+from ...training import DivergenceWarning
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12  # tolerances of the integration in time
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dynamics import DIVERGED
-from ..network import MLP
-from ..task import Task
-from .feedback import Feedback, Source
-from .histories import equal_times, unfolded
-from .labels import losses
-from .memory import Memory
+from ...dynamics import DIVERGED
+from ...network import MLP
+from ...task import Task
+from ..feedback import Feedback, Source, hebbian_share
+from ..histories import equal_times, unfolded
+from ..labels import losses
+from ..memory import Memory
 
 Coefficients = dict[str, np.ndarray]
 """A field as a combination of primitive variables: for each of u, r, p an array (row of the field, variable)."""
@@ -139,7 +139,8 @@ class LinearFields:
             case Source.CHAIN | Source.DIRECT:
                 own.pseudo["p"][units, units] = unit
             case Source.LOCAL:
-                share = self._hebbian_share(self.error[units].reshape(-1, self.outputs)).reshape(-1, 1)
+                error = self.error[units].reshape(-1, self.outputs)
+                share = hebbian_share(error, self.feedback.error_power).reshape(-1, 1)
                 for name, coefficients in own.pseudo.items():
                     coefficients[units] = share * np.repeat(own.h[name][now], self.outputs, axis=0)
         g, pseudo = ((field, units, self._units(0, self.known)) for field in (own.g, own.pseudo))
@@ -188,13 +189,6 @@ class LinearFields:
     def _met(self) -> str | None:
         """The variables that reach h from the initial matrix above: r with A, p with C, or none."""
         return {Source.GRADIENT: "r", Source.CHAIN: "p"}.get(self.feedback.source)
-
-    def _hebbian_share(self, error: np.ndarray) -> np.ndarray:
-        """What multiplies ϕ(h) in g̃: Δ^{p−1}, and for p = 0 the smallest set with Σ_c Δ_c g̃_c = C ϕ."""
-        if self.feedback.error_power > 0:
-            return error ** (self.feedback.error_power - 1)
-        size = np.sum(error**2, axis=1, keepdims=True)
-        return self.outputs * error / np.where(size > 0, size, 1)
 
     # --- covariances
 

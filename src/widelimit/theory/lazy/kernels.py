@@ -9,9 +9,9 @@ import equinox as eqx
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..network import MLP
-from ..nonlinearity import Gated, Nonlinearity
-from ..task import Task
+from ...network import MLP
+from ...nonlinearity import Gated, Nonlinearity
+from ...task import Task
 
 KERNELS = ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk_term", "ntk", "test_ntk")
 """The kernels that a lazy result can hold; none of them changes in time."""

@@ -1,0 +1,6 @@
+"""The lazy limit γ0 → 0: static kernels, and training as kernel regression."""
+
+from .dynamics import SingularKernelWarning
+from .regression import kernel_of_angle, lazy
+
+__all__ = ["SingularKernelWarning", "kernel_of_angle", "lazy"]
