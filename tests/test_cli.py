@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from helpers import small_task
 
 import widelimit as wl
 from widelimit import results, training
@@ -225,6 +226,25 @@ def test_show_prints_and_draws(tmp_path, capsys, saved, targets):
     assert "--overwrite" in refused(capsys, "show", path)
     assert main(["show", str(path), "--picture", str(tmp_path / "other.pdf")]) == 0
     assert "picture format" in refused(capsys, "show", path, "--picture", tmp_path / "run.ncd")
+
+
+@pytest.mark.parametrize(
+    ("solve", "words"),
+    [
+        (lambda: wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), step_size=0.1, steps=3), "step 3 of 3"),
+        (lambda: wl.theory.two_layer(targets=[1.0, -1.0], richness=1.0, times=[0, 1]), "continuous time up to 1"),
+        (lambda: wl.theory.lazy(wl.MLP(2, wl.Tanh()), small_task(), times=[0, 1]), "continuous time up to 1"),
+    ],
+    ids=["linear", "two_layer", "lazy"],
+)
+def test_show_opens_what_theory_solved(tmp_path, capsys, solve, words):
+    path = wl.save(solve(), tmp_path / "theory.nc")
+    assert main(["show", str(path)]) == 0
+    printed = capsys.readouterr().out
+    for part in (words, "theory.", "infinite width", "training loss"):
+        assert part in printed
+    assert "±" not in printed
+    assert (tmp_path / "theory.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_show_refuses_what_is_no_result(tmp_path, capsys):

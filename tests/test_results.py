@@ -33,6 +33,16 @@ TRAINED = [
 ]
 FULL = ["feature_kernel_two_time", "pseudo_gradient_kernel_two_time", "final_preactivation", "final_pre_gradient"]
 DEFERRED = ["forward_basis_size", "backward_basis_size", "forward_dropped_fraction", "backward_dropped_fraction"]
+THEORY = [
+    "ntk_term",
+    "test_ntk",
+    "regression_coefficient",
+    "gradient_kernel_two_time",
+    "pseudo_gradient_covariance_two_time",
+    *(f"response_{name}" for name in "abcd"),
+    "residual",
+    *(f"{name}_covariance" for name in ("feature_kernel", "gradient_kernel", "feature_gradient", "ntk")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +55,7 @@ def infinite_run():
 
 
 def test_the_schema_is_written_out():
-    assert set(DIMENSIONS) == set(MEANING) == {*TRAINED, *FULL, *DEFERRED}
+    assert set(DIMENSIONS) == set(MEANING) == {*TRAINED, *FULL, *DEFERRED, *THEORY}
 
 
 def test_scalar_tasks_have_no_unit_dimensions(short_run):
@@ -306,3 +316,36 @@ def test_importing_changes_no_precision(net, task):
 def test_a_basis_too_small_is_told(net, task):
     with pytest.warns(wl.TruncationWarning, match="did not fit in its basis"):
         wl.train(wl.MLP(2, wl.Linear()), task, particles=400, capacity=2, step_size=0.1, steps=2, replicates=1)
+
+
+# --- results of deterministic theory, which have no replicates
+
+
+@pytest.fixture(scope="module")
+def deterministic():
+    return wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), step_size=0.05, steps=4)
+
+
+def test_theory_can_be_subtracted_from_a_run_with_replicates(deterministic):
+    run = wl.train(wl.MLP(2, wl.Linear()), small_task(), step_size=0.05, steps=4, replicates=3, particles=200)
+    difference = run["ntk"] - deterministic["ntk"]
+    assert difference.dims == run["ntk"].dims
+    assert difference.shape == run["ntk"].shape
+    assert np.abs(difference).max() < 1e-9
+
+
+def test_deterministic_theory_is_its_own_mean_without_error(deterministic):
+    assert wl.observables.mean(deterministic["ntk"]).equals(deterministic["ntk"])
+    assert not wl.observables.standard_error(deterministic["ntk"]).values.any()
+    assert wl.observables.alignment(deterministic["ntk"], deterministic["target"]).dims == ("step",)
+
+
+def test_a_result_can_be_expanded_to_the_full_schema(deterministic):
+    lazy = wl.theory.lazy(wl.MLP(2, wl.Tanh()), small_task(), times=[0.0, 1.0, 2.0])
+    for result in (deterministic, lazy):
+        wide = wl.results.expanded(result)
+        for name in ("output", "loss", "feature_kernel", "ntk"):
+            assert wide[name].dims == tuple(dim for dim in DIMENSIONS[name] if dim not in ("unit", "unit2"))
+            assert np.array_equal((wide[name] - result[name]).values, np.zeros(wide[name].shape))
+        assert wide["target"].dims == ("sample",)
+    assert lazy["ntk"].dims == ("sample", "sample2")

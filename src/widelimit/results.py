@@ -50,6 +50,7 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "diverged_step": ("replicate",),
     "ntk_term": ("replicate", "step", "weight", "sample", "sample2", "unit", "unit2"),
     "test_ntk": ("replicate", "step", "test_sample", "sample2", "unit", "unit2"),
+    "regression_coefficient": ("replicate", "step", "sample", "unit"),
     "gradient_kernel_two_time": ("replicate", "layer", "step", "step2", "sample", "sample2", "unit", "unit2"),
     "pseudo_gradient_covariance_two_time": (
         "replicate",
@@ -98,6 +99,7 @@ MEANING: dict[str, str] = {
     "diverged_step": "step at which the replicate diverged, -1 if it did not",
     "ntk_term": "G̃^{ℓ+1} Φ^ℓ, what training the weight matrix ℓ = 0..L contributes to K",
     "test_ntk": "K between test points and training samples",
+    "regression_coefficient": "α in f = K α, the kernel-regression coefficients of a lazy network",
     "gradient_kernel_two_time": "G^ℓ(t, s) = ⟨g(t) g(s)⟩",
     "pseudo_gradient_covariance_two_time": "G̃̃^ℓ(t, s) = ⟨g̃(t) g̃(s)⟩",
     "response_a": "A^ℓ(t, s) = ⟨∂ϕ(h^ℓ(t))/∂r^ℓ(s)⟩, of one step (no γ0, no dt divided out)",
@@ -108,7 +110,7 @@ MEANING: dict[str, str] = {
     "feature_kernel_covariance": "Cov(Φ^ℓ_{μν}, Φ^ℓ'_{αβ}) over networks of the given width",
     "gradient_kernel_covariance": "Cov(G^ℓ_{μν}, G^ℓ'_{αβ})",
     "feature_gradient_covariance": "Cov(Φ^ℓ_{μν}, G^ℓ'_{αβ})",
-    "ntk_covariance": "Cov(K_{μν}, K_{αβ})",
+    "ntk_covariance": "Cov(K_{μν}, K_{αβ}), of one output's block",
     "input_kernel": "Φ^0 = x·x'/D",
     "target": "y",
     "test_target": "y at the test points",
@@ -155,6 +157,25 @@ def assemble(
 
 
 _COUNTED_FROM = {"layer": 1, "layer2": 1, "matrix": 1, "weight": 0}
+
+
+def expanded(result: xr.Dataset) -> xr.Dataset:
+    """The same result with the dimensions `replicate` and `step` wherever the schema has them, as views.
+
+    Deterministic theory has no replicates, and static kernels no steps; whatever wants one shape for all calls this.
+    """
+    found = {}
+    for name, values in result.data_vars.items():
+        missing = [
+            dim for dim in ("replicate", "step") if dim in DIMENSIONS.get(str(name), ()) and dim not in values.dims
+        ]
+        values = values.expand_dims({dim: result.sizes.get(dim, 1) for dim in missing})
+        order = [dim for dim in DIMENSIONS.get(str(name), ()) if dim in values.dims]
+        found[name] = values.transpose(*order, ...).drop_vars([dim for dim in missing if dim in values.coords])
+    wide = xr.Dataset(found, attrs=result.attrs).assign_coords(result.coords)
+    return (
+        wide if "replicate" in wide.coords else wide.assign_coords(replicate=np.arange(wide.sizes.get("replicate", 1)))
+    )
 
 
 def describe(value: Any) -> Any:

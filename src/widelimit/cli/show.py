@@ -28,7 +28,7 @@ class Show:
         """Print and draw; returns the exit code."""
         from .. import plots  # drawing takes a second to import, which the other commands need not pay
 
-        result = results.load(self.run_file)
+        result = results.expanded(results.load(self.run_file))
         picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
         several = comparison.holds_several(result)
         if not several and ("loss" not in result or not result.sizes.get("step")):

@@ -15,7 +15,7 @@ from .. import observables, results
 def lines(result: xr.Dataset) -> list[str]:
     """What was run and what came of it, a line each; means ± standard errors over replicates."""
     told = results.configuration(result)
-    rows = [("trained", _setting(told)), ("recorded", _recorded(result, told))]
+    rows = [("solved" if "solver" in told else "trained", _setting(told)), ("recorded", _recorded(result, told))]
     rows += [(name, plus_minus(value)) for name, value in final(result).items()]
     if "gradient_kernel" in result:
         alignment = observables.gradient_alignment(result).isel(step=-1)
@@ -83,13 +83,21 @@ def at_width(told: Mapping[str, Any]) -> str:
 
 
 def _setting(told: Mapping[str, Any]) -> str:
-    return f"{described(told.get('net'))} by {described(told.get('rule'))} at {at_width(told)}"
+    how = f", {told['solver']}" if "solver" in told else ""
+    return f"{described(told.get('net'))} by {described(told.get('rule'))} at {at_width(told)}{how}"
 
 
 def _recorded(result: xr.Dataset, told: Mapping[str, Any]) -> str:
-    step, time = int(result["step"][-1]), float(result["time"][-1])
-    text = f"step {step} of {told.get('steps')} (time {time:.4g}, step size {told.get('step_size'):.4g}), "
-    text += f"{told.get('samples')} samples, replicates: {result.sizes['replicate']}"
+    time = float(result["time"][-1])
+    if told.get("step_size") is None:
+        text = f"continuous time up to {time:.4g}, "
+    else:
+        text = (
+            f"step {int(result['step'][-1])} of {told['steps']} (time {time:.4g}, step size {told['step_size']:.4g}), "
+        )
+    text += f"{told.get('samples')} samples"
+    if "solver" not in told or result.sizes["replicate"] > 1:
+        text += f", replicates: {result.sizes['replicate']}"
     seconds = told.get("seconds")
     return text if seconds is None else f"{text}, {seconds:.1f} s"
 
@@ -114,7 +122,7 @@ def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
 
 
 def _divergence(result: xr.Dataset) -> list[tuple[str, str]]:
-    where = result["diverged_step"].values
+    where = result["diverged_step"].values if "diverged_step" in result else np.zeros(0)
     where = where[where >= 0]
     if not len(where):
         return []
