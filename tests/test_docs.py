@@ -52,6 +52,16 @@ def test_the_readme_s_python(capsys):
     assert infinite[-1] > infinite[0]
 
 
+@pytest.mark.parametrize("page", ["solvers", "lazy", "exact", "algorithm1", "fluctuations"])
+def test_the_python_of_the_pages_on_theory(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    names: dict = {}
+    assert blocks
+    for block in blocks:
+        exec(compile(block, f"{page}.md", "exec"), names)
+
+
 def test_the_documented_configuration_runs(tmp_path, capsys):
     flags = [word for name, value in TINY.items() for word in (f"--{name}", str(value))]
     out = tmp_path / "run.nc"
