@@ -74,10 +74,13 @@ def test_gated_networks_agree_with_training(layers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["gd", "fa-half"])
+@pytest.mark.parametrize("rule", ["gd", "fa-half", "fa-0", "dfa", "hebb"])
 def test_relu_networks_agree_with_training(rule):
     """ϕ'' is a delta function, which integration by parts sees."""
-    assert_agree(*solve_both(rule, "relu", 2), resolution=0.03)
+    # Where g̃ starts out unrelated to g, G̃ is small and scatters more; Hebb diverges unless steps are short.
+    scattered = rule in ("fa-0", "dfa", "hebb")
+    shorter = {"step_size": 0.01} if rule == "hebb" else {}
+    assert_agree(*solve_both(rule, "relu", 2, 48 if scattered else 16, **shorter), resolution=0.03)
 
 
 @pytest.mark.slow

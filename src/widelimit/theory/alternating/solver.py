@@ -122,7 +122,7 @@ def alternating(
     outcomes: list[Outcome] = []
     bar = tqdm(
         total=replicates * max_sweeps,
-        desc=f"{settings['responses']}, {replicates} replicate(s)",
+        desc="theory.alternating",
         unit="sweep",
         delay=1.0,
         disable=None if progress is None else not progress,
