@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import small_task
@@ -178,3 +179,40 @@ def test_archives(save, fragments, tmp_path):
 def test_missing_archive(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no file .*nothing\.npz"):
         wl.datasets.from_npz(tmp_path / "nothing.npz")
+
+
+class RootOfNegatives(wl.Nonlinearity):
+    def value(self, h):
+        return jnp.sqrt(h)
+
+    def derivative(self, h):
+        return 0.5 / jnp.sqrt(h)
+
+
+class NotTraceable(wl.Nonlinearity):
+    def value(self, h):
+        return np.tanh(h)
+
+    def derivative(self, h):
+        return 1 - np.tanh(h) ** 2
+
+
+class OneNumber(wl.Nonlinearity):
+    def value(self, h):
+        return h
+
+    def derivative(self, h):
+        return 1.0
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (RootOfNegatives(), r"RootOfNegatives.value must give one finite number for each h.*nan"),
+        (NotTraceable(), r"NotTraceable cannot be computed by jax; write it with jax.numpy"),
+        (OneNumber(), r"OneNumber.derivative must give one finite number"),
+    ],
+)
+def test_a_nonlinearity_that_cannot_be_computed(broken, message):
+    with pytest.raises(wl.ArgumentError, match=message):
+        wl.MLP(2, broken)

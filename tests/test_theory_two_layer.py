@@ -140,8 +140,17 @@ def test_bad_input(change, message):
     [
         ({"target": 0.0}, "target must be a finite number above 0"),
         ({"richness": [1.0, -1.0]}, "richness must be positive"),
+        ({"richness": []}, "richness must be positive"),
     ],
 )
 def test_bad_input_of_fixed_points(change, message):
     with pytest.raises(wl.ArgumentError, match=message):
         wl.theory.two_layer_fixed_point(**({"target": 1.0, "richness": 1.0} | change))
+
+
+@pytest.mark.parametrize("rule", ["gd", "fa-0", "hebb"])
+def test_strong_richness_takes_no_longer(rule):
+    """Where the flow has settled it is not integrated on, however fast it would still relax."""
+    found = wl.theory.two_layer(RULES[rule], targets=[1.0, -0.5], richness=1e5, times=[0.0, 50.0, math.inf])
+    assert np.allclose(found["output"][1:], [1.0, -0.5], rtol=1e-9)
+    assert np.allclose(found["feature_kernel"][1], found["feature_kernel"][2], rtol=1e-9)

@@ -58,6 +58,8 @@ def instance(name: str, value: Any, kind: type, example: str) -> None:
 def finite_array(name: str, value: Any) -> np.ndarray:
     """`value` as a float64 array; raises where it is not numeric or holds NaN or infinity."""
     try:
+        if value is None:
+            raise TypeError("there is nothing in it")
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{name} must be an array of real numbers; got {type(value).__name__} ({error}).") from None
@@ -74,6 +76,8 @@ def finite_array(name: str, value: Any) -> np.ndarray:
 def known(name: str, given: str, choices: Iterable[str]) -> None:
     """Raise unless `given` is one of `choices`, suggesting the nearest."""
     names = sorted(choices)
+    if not isinstance(given, str):
+        raise ArgumentError(f"{name} must be a name; got {given!r}. Known: {', '.join(names)}.")
     if given not in names:
         raise ArgumentError(f"{name}: unknown name {given!r}.{_nearest(given, names)} Known: {', '.join(names)}.")
 

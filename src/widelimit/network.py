@@ -38,6 +38,7 @@ class MLP(eqx.Module):
         checks.integer("hidden_layers", self.hidden_layers, at_least=1)
         checks.instance("nonlinearity", self.nonlinearity, Nonlinearity, "widelimit.Tanh()")
         checks.number("richness", self.richness, above=0)
+        self.nonlinearity.check()
 
 
 class Inputs(eqx.Module):

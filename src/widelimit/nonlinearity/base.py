@@ -5,9 +5,12 @@ from __future__ import annotations
 import abc
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..checks import ArgumentError
 from . import quadrature
 
 
@@ -38,6 +41,25 @@ class Nonlinearity(eqx.Module):
     def gate(self, m: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """φ̇(m) from the gating field; only for gated nonlinearities."""
         raise NotImplementedError(f"{type(self).__name__} has no gate")
+
+    def check(self) -> None:
+        """Raise unless ϕ and ϕ' can be computed, element by element and finite, on both sides of zero."""
+        h = jnp.linspace(-3.0, 3.0, 8)
+        answer = lambda h: self.respond(h, self.gate(h) if self.gated else None)  # noqa: E731
+        try:
+            jax.eval_shape(answer, h)
+            found = answer(h)
+        except (TypeError, ValueError, jax.errors.JAXTypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ArgumentError(
+                f"nonlinearity: {type(self).__name__} cannot be computed by jax; write it with jax.numpy ({reason})."
+            ) from None
+        for name, values in zip(("value", "derivative"), found, strict=True):
+            if jnp.shape(values) != h.shape or not bool(jnp.all(jnp.isfinite(values))):
+                raise ArgumentError(
+                    f"nonlinearity: {type(self).__name__}.{name} must give one finite number for each h; between "
+                    f"h = -3 and 3 it gave {np.asarray(values)}."
+                )
 
     def dual(
         self, variance: np.ndarray, variance2: np.ndarray, covariance: np.ndarray

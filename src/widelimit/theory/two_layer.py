@@ -80,7 +80,7 @@ def two_layer_fixed_point(rule: Rule | None = None, *, target: float, richness: 
     """
     checks.number("target", target, above=0)
     gamma = np.atleast_1d(checks.finite_array("richness", richness))
-    if gamma.ndim != 1 or not np.all(gamma > 0):
+    if gamma.ndim != 1 or not len(gamma) or not np.all(gamma > 0):
         raise ArgumentError(f"richness must be positive, one number or a list of them; got {richness!r}.")
     models = [_model(rule, np.array([float(target)]), float(one)) for one in gamma]
     ends = [model.at(model.solve(np.array([np.inf]))) for model in models]
@@ -306,12 +306,19 @@ class _Hebbian(_Model):
 
 
 def _flow(rate: Any, start: np.ndarray, times: np.ndarray, end: Any) -> np.ndarray:
-    """The solution of dx/dt = rate(t, x) at each time, with `end()` at t = ∞."""
+    """The solution of dx/dt = rate(t, x) at each time; `end()` once that is reached, which all flows here do."""
+    settled = end()
+    states = np.tile(settled, (len(times), 1))
+
+    def distance(_, state):
+        return np.max(np.abs(state - settled)) - 1e-11 * (1 + np.max(np.abs(settled)))
+
+    distance.terminal = True
     finite = times[np.isfinite(times)]
-    states = np.empty((len(times), len(start)))
     if len(finite):
         span = (0.0, max(float(finite[-1]), np.finfo(float).tiny))
-        states[: len(finite)] = solve_ivp(rate, span, start, t_eval=finite, **_PRECISION).y.T
-    if len(finite) < len(times):
-        states[-1] = end()
+        with np.errstate(over="ignore", invalid="ignore"):  # of steps that are tried and found too long
+            found = solve_ivp(rate, span, start, t_eval=finite, events=distance, **_PRECISION)
+        if len(found.t):
+            states[: len(found.t)] = found.y.T
     return states

@@ -57,7 +57,8 @@ def fluctuations(
       are used where more than two samples differ; linear networks and up to two samples are exact.
     - `progress`: show a progress bar (by default after a second, on a terminal).
 
-    **Returns:** a labelled result without `replicate` and `step`: `feature_kernel_covariance`,
+    **Returns:** a labelled result at step 0, whose variables have neither `replicate` nor `step`:
+    `feature_kernel_covariance`,
     `gradient_kernel_covariance`, `feature_gradient_covariance` (Φ first, G second) with dimensions (layer, layer2,
     sample, …, sample4), `ntk_covariance` (sample, …, sample4), and the infinite-width `feature_kernel`,
     `gradient_kernel`, `pseudo_gradient_kernel` and `ntk`. With several outputs, covariances are those of the block of

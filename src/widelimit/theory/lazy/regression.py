@@ -159,7 +159,7 @@ def _schedule(times, step_size, steps) -> Schedule:
         raise ArgumentError(f"{'step_size' if step_size is None else 'steps'} must be given too, or times alone.")
     checks.number("step_size", step_size, above=0)
     if np.ndim(steps) == 0:
-        checks.integer("steps", steps, at_least=0)
+        checks.integer("steps", steps, at_least=0, at_most=10**7)
         numbers = np.arange(int(steps) + 1)  # type: ignore[arg-type]
     else:
         listed = _ascending("steps", steps)
@@ -183,9 +183,9 @@ def _ascending(name: str, values) -> np.ndarray:
 
 
 def _recorded(record: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
+    if isinstance(record, str) or not (record is None or isinstance(record, Sequence)):
+        raise ArgumentError(f"record must be a list of names, for example record=('ntk',); got {record!r}.")
     names = KERNELS if record is None else tuple(dict.fromkeys(record))
-    if isinstance(record, str):
-        raise ArgumentError(f"record must be a list of names, for example record=({record!r},).")
     for name in names:
         checks.known("record", name, KERNELS)
     return names if tests else tuple(name for name in names if name != "test_ntk")
