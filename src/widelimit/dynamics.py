@@ -166,9 +166,10 @@ class Dynamics:
     def _record(self, given: Given, state: State, moment: Moment) -> dict[str, Any]:
         activity, network = moment.activity, moment.network
         test_output = moment.sent_forward.test_forward(given.net, given.inputs.test)
-        test_origin = jnp.where((state.step == 0) & self.centred, test_output, state.test_origin)
         if self.fabric.resamples and self.centred:
             test_origin = moment.sent_forward.initially().test_forward(given.net, given.inputs.test)
+        else:
+            test_origin = jnp.where((state.step == 0) & self.centred, test_output, state.test_origin)
         z, gradients, pseudo_gradients = self._measure(given, moment)
         features = [kernels.overlap(phi, phi) for phi in activity.features]
         features[0] = given.inputs.train @ given.inputs.train.T / given.inputs.dimension

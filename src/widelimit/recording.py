@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from .results import assemble
+from .results import assemble, describe
 from .task import Task
 
 _TWO_TIME = {
@@ -80,14 +80,11 @@ def collect(task: Task, runs: list[Recording], step_size: float, attributes: dic
         each = [run.variables() for run in runs]
         variables = {name: _stacked([one[name] for one in each]) for name in each[0]}
         variables["diverged_step"] = np.array([run.diverged_at for run in runs])
-    variables["input_kernel"] = task.x @ task.x.T / task.x.shape[1]
-    variables["target"] = task.y
-    if task.y_test is not None:
-        variables["test_target"] = task.y_test
-        if runs:
-            variables["test_loss"] = _test_loss(task, variables["test_output"])
+    if task.y_test is not None and runs:
+        variables["test_loss"] = test_loss(task, variables["test_output"])
     if not len(task.x_test):
         variables.pop("test_output", None)
+    variables |= given(task)
     return assemble(variables, times=steps * step_size, steps=steps, scalar=task.scalar, attributes=attributes)
 
 
@@ -101,6 +98,24 @@ def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
     return padded
 
 
-def _test_loss(task: Task, output: np.ndarray) -> np.ndarray:
+def given(task: Task) -> dict[str, np.ndarray]:
+    """What every result of a task holds of the task itself."""
+    found = {"input_kernel": task.x @ task.x.T / task.x.shape[1], "target": task.y}
+    return found if task.y_test is None else {**found, "test_target": task.y_test}
+
+
+def described(net: Any, task: Task, rule: Any) -> dict[str, Any]:
+    """What every configuration says of what was trained, on what, and how."""
+    return {
+        "net": describe(net),
+        "rule": describe(rule),
+        "loss": describe(task.loss),
+        "samples": task.samples,
+        "test_samples": len(task.x_test),
+    }
+
+
+def test_loss(task: Task, output: np.ndarray) -> np.ndarray:
+    """The loss at the test points, summed over them, of outputs (…, test sample, unit)."""
     assert task.y_test is not None
     return np.asarray(task.loss.value(jnp.asarray(output), jnp.asarray(task.y_test))).sum(axis=-1)

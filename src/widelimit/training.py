@@ -11,13 +11,14 @@ import jax
 import xarray as xr
 from tqdm.auto import tqdm
 
-from . import checks, results
+from . import checks
 from .dynamics import Dynamics, Given
 from .network import MLP
 from .optimizer import Optimizer
 from .planning import check_memory, plan_fabric, prepare
 from .precision import at_precision
-from .recording import Recording, collect
+from .progress import progress_bar
+from .recording import Recording, collect, described
 from .rules import GradientDescent, Rule
 from .task import Task
 
@@ -107,11 +108,7 @@ def train(
     fabric = plan_fabric(net, task, width, particles, capacity, tolerance, growth, steps, precision)
     infinite = math.isinf(width)
     configuration = {
-        "net": results.describe(net),
-        "rule": results.describe(rule),
-        "loss": results.describe(task.loss),
-        "samples": task.samples,
-        "test_samples": len(task.x_test),
+        **described(net, task, rule),
         **fabric.describe(),
         "step_size": float(step_size),
         "steps": int(steps),
@@ -132,12 +129,11 @@ def train(
         check_memory(dynamics, given, len(recorded), replicates, two_time)
         runs: list[Recording] = []
         interrupted = False
-        bar = tqdm(
+        bar = progress_bar(
+            progress,
             total=replicates * recorded[-1],
             desc=f"{type(rule).__name__}, width {'∞' if infinite else int(width)}",
             unit="step",
-            delay=1.0,
-            disable=None if progress is None else not progress,
         )
         with bar:
             for index in range(replicates):

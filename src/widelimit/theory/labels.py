@@ -12,6 +12,7 @@ import xarray as xr
 from .. import results
 from ..network import MLP
 from ..precision import at_precision
+from ..recording import described, given, test_loss
 from ..rules import GradientDescent, Rule
 from ..task import Task
 
@@ -28,18 +29,10 @@ def labelled(
     settings: dict[str, Any] | None = None,
 ) -> xr.Dataset:
     """A result at infinite width. `output` (and `test_output`) must be there; error and losses are filled in."""
-    variables = {**variables, **losses(task, variables)}
-    variables["input_kernel"] = task.x @ task.x.T / task.x.shape[1]
-    variables["target"] = task.y
-    if task.y_test is not None:
-        variables["test_target"] = task.y_test
+    variables = {**variables, **losses(task, variables), **given(task)}
     configuration = {
         "solver": solver,
-        "net": results.describe(net),
-        "rule": results.describe(GradientDescent() if rule is None else rule),
-        "loss": results.describe(task.loss),
-        "samples": task.samples,
-        "test_samples": len(task.x_test),
+        **described(net, task, GradientDescent() if rule is None else rule),
         "width": "inf",
         **(settings or {}),
     }
@@ -61,6 +54,5 @@ def losses(task: Task, variables: dict[str, np.ndarray]) -> dict[str, np.ndarray
             "loss": np.asarray(task.loss.value(output, jnp.asarray(task.y)).sum(axis=-1)),
         }
         if "test_output" in variables and task.y_test is not None:
-            test_output = jnp.asarray(variables["test_output"])
-            found["test_loss"] = np.asarray(task.loss.value(test_output, jnp.asarray(task.y_test)).sum(axis=-1))
+            found["test_loss"] = test_loss(task, variables["test_output"])
     return found

@@ -8,7 +8,6 @@ import warnings
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from ... import checks
 from ...checks import ArgumentError
@@ -16,6 +15,7 @@ from ...network import MLP
 from ...optimizer import Optimizer
 from ...planning import available_memory
 from ...precision import at_precision
+from ...progress import progress_bar
 from ...rules import Rule
 from ...task import Task
 from ...training import DivergenceWarning, TrainingInterrupted
@@ -120,12 +120,11 @@ def alternating(
     began = time.perf_counter()
     memory = Memory.of(optimizer, steps)
     outcomes: list[Outcome] = []
-    bar = tqdm(
+    bar = progress_bar(
+        progress,
         total=replicates * max_sweeps,
         desc="theory.alternating",
         unit="sweep",
-        delay=1.0,
-        disable=None if progress is None else not progress,
     )
 
     def tell(residual: float) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from ... import checks
 from ...checks import ArgumentError
 from ...network import MLP
 from ...planning import available_memory
-from ...precision import at_precision
+from ...progress import progress_bar
 from ...rules import Rule
 from ...task import Task
-from ..feedback import Feedback, Source, feedback_of
-from ..labels import labelled
+from ..feedback import Feedback, Source, feedback_of, hebbian_share
+from ..labels import labelled, losses
 from .hebbian import local_covariance
 from .moments import Moments, Pairs, gate_kernel, gate_points, moments, multiplicative_moments
 from .responses import Dual, dual_with_responses, multiplicative
@@ -77,11 +75,10 @@ def fluctuations(
     amplitude = _local_amplitude(feedback, task)
     _check_memory(net.hidden_layers, task.samples, points, feedback)
     local = feedback.source is Source.LOCAL
-    with tqdm(
+    with progress_bar(
+        progress,
         total=(2 if local else 1) * net.hidden_layers + 2,
         desc="theory.fluctuations",
-        delay=1.0,
-        disable=None if progress is None else not progress,
         leave=False,
     ) as bar:
         features, duals, scatter = _layers(net, task, points, seed, bar.update)
@@ -166,14 +163,13 @@ def _local_amplitude(feedback: Feedback, task: Task) -> np.ndarray:
             "rule: with Hebbian learning the eNTK of each output is different, and fluctuations covers one; task.y "
             f"has {task.outputs} columns. Pass a task with one of them at a time."
         )
-    with at_precision("float64"):
-        error = np.array(task.loss.error(jnp.zeros(task.y.shape, "float64"), jnp.asarray(task.y)))[:, 0]
+    error = losses(task, {"output": np.zeros(task.y.shape)})["error"]
     if feedback.error_power == 0 and not np.all(error):
         raise ArgumentError(
             "rule: Hebbian(error_power=0) has no pseudo-gradient for a sample without error (g̃ = ϕ(h)/Δ), and "
             f"task.y of sample {int(np.argmin(np.abs(error)))} is already met by f = 0."
         )
-    return error ** (feedback.error_power - 1)
+    return hebbian_share(error, feedback.error_power)[:, 0]
 
 
 def _gradient_covariances(system: System, width: int) -> dict[str, np.ndarray]:

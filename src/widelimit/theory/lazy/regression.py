@@ -14,9 +14,10 @@ from ... import checks
 from ...checks import ArgumentError
 from ...network import MLP
 from ...planning import available_memory
+from ...progress import progress_bar
 from ...rules import Rule
 from ...task import SquaredError, Task
-from ..feedback import Feedback, Source, feedback_of
+from ..feedback import Feedback, Source, feedback_of, hebbian_share
 from ..labels import labelled, losses
 from .dynamics import Schedule, Solution, general, squared
 from .kernels import KERNELS, TILE, TaskKernels, layers_between, variances_of
@@ -195,12 +196,7 @@ def _pseudo_gradient_norm(feedback: Feedback, kernels: TaskKernels, solution: So
     """⟨g̃g̃⟩ of each sample: (layer, sample, unit), for Hebbian learning (step, layer, sample, unit)."""
     own = kernels.own
     if feedback.source is Source.LOCAL:
-        error = losses(task, {"output": solution.output})["error"]
-        if feedback.error_power == 0:
-            size = np.sum(error**2, axis=-1, keepdims=True)
-            weight = task.outputs * error / np.where(size > 0, size, 1)
-        else:
-            weight = error ** (feedback.error_power - 1)
+        weight = hebbian_share(losses(task, {"output": solution.output})["error"], feedback.error_power)
         return weight[:, None] ** 2 * np.stack(own.features[1:])[:, :, None]
     norm = np.stack(own.slopes if feedback.source is Source.DIRECT else own.gradients[:-1])
     return np.repeat(norm[:, :, None], task.outputs, axis=2)
@@ -236,11 +232,4 @@ def _check_memory(net: MLP, task: Task, times: int, names: Sequence[str], exact:
 
 
 def _bar(total: float, what: str, unit: str, progress: bool | None) -> tqdm:
-    return tqdm(
-        total=total,
-        desc=f"theory.lazy, {what}",
-        unit=unit,
-        unit_scale=True,
-        delay=1.0,
-        disable=None if progress is None else not progress,
-    )
+    return progress_bar(progress, total=total, desc=f"theory.lazy, {what}", unit=unit, unit_scale=True)

@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from ... import checks
 from ...checks import ArgumentError
@@ -14,6 +13,7 @@ from ...network import MLP
 from ...nonlinearity import Linear
 from ...optimizer import Optimizer
 from ...planning import available_memory
+from ...progress import progress_bar
 from ...rules import Rule
 from ...task import Task
 from ...training import DivergenceWarning
@@ -37,7 +37,7 @@ def linear(
     """The exact infinite-width dynamics of a deep linear network, with all two-time kernels and response functions.
 
     The same steps as `train(..., width=math.inf)`, to rounding: finite step size, momentum, weight decay, any loss, C
-    outputs, test points (THEORY: the paper's App. E in discrete time). Kernels over (step, sample) are kept, so memory
+    outputs, test points (the paper's App. E in discrete time). Kernels over (step, sample) are kept, so memory
     grows as (P T)² and time as (P T)³; `train` is linear in T and serves long runs.
 
     **Arguments:** `net` with the nonlinearity `Linear()`; `task`; `rule`, gradient descent unless given; `step_size` η,
@@ -63,7 +63,7 @@ def linear(
     optimizer = Optimizer(step_size, momentum, weight_decay)
     _check_memory(net, task, feedback, steps)
     solution = LinearFields(net, task, feedback, Memory.of(optimizer, steps))
-    bar = tqdm(range(steps + 1), desc="theory.linear", unit="step", delay=1.0, disable=_hidden(progress))
+    bar = progress_bar(progress, iterable=range(steps + 1), desc="theory.linear", unit="step")
     for step in bar:
         solution.advance(step)
         if solution.diverged(step):
@@ -92,10 +92,6 @@ def linear(
             "weight_decay": float(weight_decay),
         },
     )
-
-
-def _hidden(progress: bool | None) -> bool | None:
-    return None if progress is None else not progress
 
 
 def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int) -> None:
