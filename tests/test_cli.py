@@ -11,7 +11,7 @@ from helpers import small_task
 import widelimit as wl
 from widelimit import results, training
 from widelimit.cli import config, destinations, main
-from widelimit.cli.summary import plus_minus
+from widelimit.summary import plus_minus
 
 SMALL = """
 [task]

@@ -5,6 +5,8 @@ Each takes arrays or `xarray.DataArray`s as `train` returns them and keeps the d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -69,6 +71,21 @@ def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -
     by chance alone, once the two of them are added in quadrature.
     """
     return ((standard_error(values) ** 2).sum(over) / (mean(values) ** 2).sum(over)) ** 0.5
+
+
+def discrepancy(a: xr.DataArray, b: xr.DataArray, over: str | Sequence[str]) -> xr.DataArray:
+    """How far two means lie apart, in their standard errors: √(Σ(ā − b̄)²/Σ(s_a² + s_b²)) with the sums over `over`.
+
+    It is about 1 if nothing but chance lies between them, however the entries are correlated; large values are rare
+    (above 3 about as rare as three standard errors where one direction dominates, rarer where there are many). A
+    deterministic side has no error; infinite where neither has one and they differ.
+    """
+    over = [over] if isinstance(over, str) else list(over)
+    squared = (mean(a) - mean(b)) ** 2
+    noise = standard_error(a) ** 2 + standard_error(b) ** 2
+    squared, noise = squared.sum(over), noise.sum(over, skipna=False)
+    ratio = squared / noise.where(noise > 0)
+    return (ratio**0.5).where(noise != 0, xr.where(squared > 0, np.inf, 0.0))
 
 
 def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataArray:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import xarray as xr
-from tqdm.auto import tqdm
 
-from .. import datasets, training
+from .. import datasets, several, training
 from ..checks import ArgumentError
 from ..network import MLP
 from ..nonlinearity import Gated, ReLU, Tanh
+from ..progress import announced
 from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
 from . import comparison, destinations
 from .messages import DIVERGED, diverged, say, warnings_said
@@ -113,26 +113,24 @@ def train_all(plan: Plan) -> xr.Dataset:
     chosen = settings(plan)
     widths = (math.inf, float(plan.width))
     runs: dict[str, dict[float, xr.Dataset]] = {name: {} for name in chosen}
-    total, done = len(chosen) * len(widths), 0
-    with tqdm(total=total, unit="run", disable=None) as bar:
-        for name, (net, rule) in chosen.items():
-            for width in widths:
-                where = "infinite width" if math.isinf(width) else f"width {plan.width}"
-                bar.set_description(f"{name}, {where}")
-                if bar.disable:  # no terminal to draw a bar on
-                    say(f"run {done + 1} of {total}: {name}, {where}")
-                runs[name][width] = training.train(
-                    net,
-                    task,
-                    rule,
-                    width=width,
-                    particles=plan.particles,
-                    step_size=plan.step_size,
-                    steps=plan.steps,
-                    record_every=plan.record_every,
-                    replicates=plan.replicates,
-                    progress=False,
-                )
-                done += 1
-                bar.update(1)
-    return comparison.stack(runs)
+    pairs = {
+        f"{name}, {'infinite width' if math.isinf(width) else f'width {plan.width}'}": (name, width)
+        for name in chosen
+        for width in widths
+    }
+    for pair in announced(list(pairs), "run", say):
+        name, width = pairs[pair]
+        net, rule = chosen[name]
+        runs[name][width] = training.train(
+            net,
+            task,
+            rule,
+            width=width,
+            particles=plan.particles,
+            step_size=plan.step_size,
+            steps=plan.steps,
+            record_every=plan.record_every,
+            replicates=plan.replicates,
+            progress=False,
+        )
+    return several.stack(runs)

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import planning
-from . import summary
+from .. import planning, summary
 from .messages import FAULT, say
 
 _LIBRARIES = (

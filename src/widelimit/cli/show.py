@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from .. import results
+from .. import results, several, summary
 from ..checks import ArgumentError
-from . import comparison, destinations, summary
+from . import comparison, destinations
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Show:
 
         result = results.expanded(results.load(self.run_file))
         picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
-        several = comparison.holds_several(result)
-        if not several and ("loss" not in result or not result.sizes.get("step")):
+        many = several.holds_several(result)
+        if not many and ("loss" not in result or not result.sizes.get("step")):
             raise ArgumentError(f"{self.run_file} holds no recorded step.")
-        print("\n".join(comparison.lines(result) if several else summary.lines(result)), flush=True)
+        print("\n".join(comparison.lines(result) if many else summary.lines(result)), flush=True)
         destinations.check(picture, self.overwrite)
-        draw(plots.comparison(result) if several else plots.run(result), picture)
+        draw(plots.comparison(result) if many else plots.run(result), picture)
         print(f"Drawn in {picture}.")
         return 0
 

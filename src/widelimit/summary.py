@@ -1,15 +1,15 @@
-"""A result in words and numbers, for a terminal."""
+"""A result in words and numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from .. import observables, results
+from . import observables, results
 
 
 def lines(result: xr.Dataset) -> list[str]:
@@ -43,8 +43,11 @@ def final(result: xr.Dataset) -> dict[str, xr.DataArray]:
 
 def plus_minus(values: xr.DataArray, factor: float = 1.0) -> str:
     """Mean ± standard error over replicates, with the digits that the error leaves meaningful."""
-    value = factor * float(observables.mean(values))
-    error = factor * float(observables.standard_error(values))
+    return with_error(factor * float(observables.mean(values)), factor * float(observables.standard_error(values)))
+
+
+def with_error(value: float, error: float) -> str:
+    """A number ± its standard error, with the digits that the error leaves meaningful."""
     if not np.isfinite(value):
         return "none finite"
     if not np.isfinite(error):
@@ -65,6 +68,22 @@ def aligned(rows: list[tuple[str, str]]) -> list[str]:
     """Pairs as two columns."""
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {text}" for name, text in rows]
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns under their heads, the first to the left and the numbers to the right."""
+    # A combining tilde takes no room of its own.
+    size = lambda text: len(text.replace("\u0303", ""))  # noqa: E731
+    widths = [max(size(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = []
+        for column, (text, width) in enumerate(zip(row, widths, strict=True)):
+            padding = " " * (width - size(text))
+            cells.append(text + padding if column == 0 else padding + text)
+        return "   ".join(cells).rstrip()
+
+    return [line(heads), "─" * (sum(widths) + 3 * (len(widths) - 1)), *map(line, rows)]
 
 
 def described(value: Any) -> str:

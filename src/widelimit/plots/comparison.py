@@ -1,0 +1,99 @@
+"""Several rules, theory beside networks, in a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from .. import observables, several
+from ..checks import ArgumentError
+from . import parts
+
+
+def comparison(result: xr.Dataset, labels: Sequence[str] | None = None) -> Figure:
+    """Several rules, theory beside networks: curves in time, and the kernels each rule has learned.
+
+    **Arguments:** `result`, with the dimensions of one run and `rule` and `width` besides, of which one width is
+    infinite and one finite, as `widelimit demo` writes it; `labels`, the names of the rules in the picture.
+
+    **Returns:** a figure. Lines are infinite width, points with bars networks ± standard error over networks.
+    """
+    missing = {"rule", "width"} - set(result.dims)
+    if missing:
+        raise ArgumentError(f"result lacks the dimension(s) {' and '.join(sorted(missing))}; draw one run with run().")
+    theory, network = several.both_widths(result)
+    names = [str(name) for name in result["rule"].values]
+    labels = list(labels or [name.replace("_", " ") for name in names])
+    figure = Figure(figsize=(11, 9.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(1.0, 1.15))  # type: ignore[misc]
+    _curves(above, theory, network, names, labels)
+    _kernels(below, theory, network, names, labels)
+    return figure
+
+
+def _curves(
+    part: SubFigure, theory: xr.Dataset, network: xr.Dataset, names: Sequence[str], labels: Sequence[str]
+) -> None:
+    """Loss, task alignment and gradient alignment in time: theory as lines, networks as points."""
+    panels = (
+        ("a", "Training loss", lambda one: one["loss"]),
+        (
+            "b",
+            r"Task alignment of the eNTK, $A(K,\, yy^\top)$",
+            lambda one: observables.alignment(one["ntk"], one["target"]),
+        ),
+        (
+            "c",
+            r"Gradient alignment, corr$(g, \tilde g)$",
+            lambda one: observables.gradient_alignment(one).mean("layer"),
+        ),
+    )
+    row = part.subplots(1, 3)
+    for axes, (letter, title, measure) in zip(row, panels, strict=True):
+        for index, name in enumerate(names):
+            parts.band(axes, measure(theory.sel(rule=name)), parts.colour(index), labels[index])
+            parts.points(axes, measure(network.sel(rule=name)), parts.colour(index), index, len(names))
+        parts.decorate(axes, title, letter)
+    parts.log_where_it_helps(row[0], theory["loss"])
+    row[2].axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    lines = [Line2D([], [], color=parts.colour(index), linewidth=2.5) for index in range(len(names))]
+    part.legend(lines, labels, loc="outside upper center", ncols=len(names), frameon=False, fontsize=10)
+    kinds = [
+        Line2D([], [], color="0.35", linewidth=2),
+        Line2D([], [], color="0.35", marker="o", linestyle="", markersize=4),
+    ]
+    row[0].legend(kinds, _kinds(network), frameon=False, fontsize="small", loc="upper right")
+
+
+def _kernels(
+    part: SubFigure, theory: xr.Dataset, network: xr.Dataset, names: Sequence[str], labels: Sequence[str]
+) -> None:
+    """The last layer's feature kernels at the end of training: theory above, networks below, on one scale a rule."""
+    grid = part.subplots(2, len(names), squeeze=False)
+    order, edges = parts.by_class(theory["target"])
+    for column, name in enumerate(names):
+        pair = [
+            parts.averaged(one.sel(rule=name)["feature_kernel"].isel(layer=-1, step=-1)) for one in (theory, network)
+        ]
+        limit = max(float(np.nanmax(np.abs(kernel))) for kernel in pair)
+        images = [
+            parts.matrix(axes, kernel, order, edges, limit) for axes, kernel in zip(grid[:, column], pair, strict=True)
+        ]
+        grid[0, column].set_title(labels[column], color=parts.darker(parts.colour(column)), fontsize="medium")
+        bar = part.colorbar(images[0], ax=list(grid[:, column]), location="bottom", shrink=0.75, pad=0.02, aspect=22)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"{limit:.2g}"])
+        bar.ax.tick_params(labelsize="small", length=0)
+    for axes, kind in zip(grid[:, 0], _kinds(network), strict=True):
+        axes.set_ylabel(kind, fontsize="medium")
+    layer = int(theory["layer"][-1])
+    title = rf"$\bf{{d}}$   Feature kernels $\Phi^{{{layer}}}$ at the end of training, samples ordered by class"
+    part.suptitle(title, x=0.012, ha="left", fontsize="medium")
+
+
+def _kinds(network: xr.Dataset) -> tuple[str, str]:
+    return "infinite width", f"networks, N = {int(network['width'])}"

@@ -1,0 +1,117 @@
+"""What pictures are made of: curves with errors, points, kernels as images, and how axes look.
+
+Sizes of letters are relative to matplotlib's `font.size`, so that one set of parts serves a screen and a printed page.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+
+from .. import observables
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""The colours of Okabe & Ito (2008), which those with any common colour blindness can tell apart."""
+
+
+def colour(index: int) -> str:
+    """The colour of the curve number `index`."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def darker(colour: str) -> tuple[float, ...]:
+    """A colour dark enough for text on white."""
+    return tuple(0.8 * int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+
+
+def band(axes: Axes, values: xr.DataArray, colour: str, label: str | None = None, along: str = "time", **line) -> None:
+    """The mean over replicates as a line along a coordinate, and its standard error as a band."""
+    place = values[along].values
+    mean, error = observables.mean(values).values, observables.standard_error(values).values
+    axes.plot(place, mean, color=colour, label=label, **line)
+    if np.isfinite(error).any() and np.any(error > 0):
+        axes.fill_between(place, mean - error, mean + error, color=colour, alpha=0.22, linewidth=0)
+
+
+def points(
+    axes: Axes, values: xr.DataArray, colour: str, index: int = 0, of: int = 1, *, count: int = 10, size: float = 4.0
+) -> None:
+    """Means over replicates in time as points with standard errors.
+
+    About `count` of them, at times that differ between the curves 0 ≤ `index` < `of`, so that they do not hide each
+    other.
+    """
+    stride = max(1, round(values.sizes["step"] / (count - 1)))
+    chosen = values.isel(step=slice(index * stride // of, None, stride))
+    axes.errorbar(
+        chosen["time"].values,
+        observables.mean(chosen).values,
+        observables.standard_error(chosen).values,
+        color=colour,
+        marker="o",
+        markersize=size,
+        markeredgecolor="white",
+        markeredgewidth=size / 8,
+        linestyle="",
+        elinewidth=1.1,
+        zorder=3,
+    )
+
+
+def log_where_it_helps(axes: Axes, values: xr.DataArray) -> None:
+    """A logarithmic axis for what falls by more than a factor 20 and stays positive."""
+    mean = observables.mean(values).values
+    mean = mean[np.isfinite(mean)]
+    if len(mean) and mean.min() > 0 and mean.max() > 20 * mean.min():
+        axes.set_yscale("log")
+        # Below that, what one sees of a theory is its truncation and of a network its rounding.
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, 1e-4 * mean.max()), top)
+
+
+def decorate(axes: Axes, title: str, letter: str = "", xlabel: str = "time (step × step size)", **labels: str) -> None:
+    """Title with the panel's letter, labels, and no more frame than is needed."""
+    letter = rf"$\bf{{{letter}}}$   " if letter else ""
+    axes.set_title(f"{letter}{title}", loc="left", fontsize="medium")
+    axes.set_xlabel(xlabel, fontsize="small")
+    if "ylabel" in labels:
+        axes.set_ylabel(labels["ylabel"], fontsize="small")
+    axes.tick_params(labelsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.02)
+
+
+def averaged(kernel: xr.DataArray) -> np.ndarray:
+    """The mean over replicates as a matrix over samples; blocks over outputs are averaged along their diagonal."""
+    kernel = observables.mean(kernel)
+    if "unit" in kernel.dims:
+        units = xr.DataArray(np.arange(kernel.sizes["unit"]), dims="diagonal")
+        kernel = kernel.isel(unit=units, unit2=units).mean("diagonal")
+    return kernel.transpose("sample", "sample2").values
+
+
+def by_class(target: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """The samples ordered by class (or by target), and where in that order a class ends."""
+    classes = -target.values if target.ndim == 1 else target.argmax("unit").values
+    order = np.argsort(classes, kind="stable")
+    edges = np.flatnonzero(np.diff(classes[order])) + 0.5
+    return order, edges if len(edges) < 12 else edges[:0]
+
+
+def matrix(
+    axes: Axes, kernel: np.ndarray, order: np.ndarray, edges: np.ndarray, limit: float | None = None
+) -> AxesImage:
+    """A kernel as an image, zero in white; fine lines part the classes."""
+    kernel = kernel[np.ix_(order, order)]
+    limit = float(np.nanmax(np.abs(kernel))) if limit is None else limit
+    image = axes.imshow(kernel, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    for edge in edges:
+        axes.axhline(edge, color="0.3", linewidth=0.6)
+        axes.axvline(edge, color="0.3", linewidth=0.6)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color("0.7")
+    return image
