@@ -17,11 +17,12 @@ import tyro
 from ..checks import ArgumentError
 from .demo import Demo
 from .doctor import Doctor
+from .figure import Figure
 from .messages import INTERRUPTED, MISTAKE, say
 from .show import Show
 from .train import Train, with_configuration
 
-_COMMANDS = {"train": Train, "show": Show, "doctor": Doctor, "demo": Demo}
+_COMMANDS = {"train": Train, "show": Show, "doctor": Doctor, "demo": Demo, "figure": Figure}
 
 _DESCRIPTION = """The learning dynamics of deep networks under any learning rule, at finite and at infinite width.
 
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parse(arguments: list[str]) -> Train | Show | Doctor | Demo:
+def _parse(arguments: list[str]) -> Train | Show | Doctor | Demo | Figure:
     command = tyro.extras.subcommand_cli_from_dict(
         {name: kind for name, kind in _COMMANDS.items()},
         prog="widelimit",

@@ -9,7 +9,6 @@ from pathlib import Path
 import xarray as xr
 
 from .. import datasets, several, training
-from ..checks import ArgumentError
 from ..network import MLP
 from ..nonlinearity import Gated, ReLU, Tanh
 from ..progress import announced
@@ -74,12 +73,7 @@ class Demo:
         """Train, print, save and draw; returns the exit code."""
         from .. import plots
 
-        if not self.out.exists():
-            if not self.out.absolute().parent.is_dir():
-                raise FileNotFoundError(f"The folder {self.out.absolute().parent} does not exist; create it first.")
-            self.out.mkdir()
-        if not self.out.is_dir():
-            raise ArgumentError(f"{self.out} is a file; name a folder.")
+        destinations.folder(self.out)
         file, picture = self.out / "demo.nc", self.out / "demo.png"
         for path in (file, picture):
             destinations.check(path, self.overwrite)

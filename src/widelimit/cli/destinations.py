@@ -30,6 +30,20 @@ def check(path: Path, overwrite: bool) -> None:
         raise ArgumentError(f"The folder {folder} cannot be written to; choose another.")
 
 
+def folder(path: Path) -> None:
+    """Make a folder unless it is there; what it lies in has to exist.
+
+    **Raises:** `FileNotFoundError` if it cannot be made for want of the folder above; `ArgumentError` if a file is in
+    its place.
+    """
+    if not path.exists():
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"The folder {path.absolute().parent} does not exist; create it first.")
+        path.mkdir()
+    if not path.is_dir():
+        raise ArgumentError(f"{path} is a file; name a folder.")
+
+
 def keep(result: xr.Dataset, path: Path, overwrite: bool) -> Path:
     """Save a result at `path`, or where that fails in the system's temporary folder, and say where it went.
 

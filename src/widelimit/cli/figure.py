@@ -1,0 +1,113 @@
+"""`widelimit figure`: figures of the paper, computed, measured and drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .. import results, summary
+from ..checks import ArgumentError
+from ..progress import announced
+from . import destinations
+from .messages import say
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Compute figures of the paper, measure what their captions claim, and draw them.
+
+    Writes figureN.png, figureN.pdf and figureN.json (parameters, claims with their measured values, versions) into a
+    folder, and prints the claims. What was computed is kept in the folder's subfolder `results`, and is read back as
+    long as the parameters are the same, so that drawing again takes a second. All seven take about 25 minutes on two
+    cores.
+    """
+
+    numbers: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="{1..7,all}")]
+    """The numbers of the figures, or `all`."""
+    out: Path = Path("widelimit-figures")
+    """The folder to write into; it is made if it does not exist."""
+    quick: bool = False
+    """A small version in seconds, which shows the same with larger errors."""
+    overwrite: bool = False
+    """Replace pictures and numbers that are there."""
+    recompute: bool = False
+    """Compute everything anew, whatever the folder holds."""
+
+    def run(self) -> int:
+        """Compute, measure, print and draw; returns the exit code."""
+        from .. import figures  # with matplotlib, which takes a second that the other commands need not pay
+
+        chosen = [figures.figure(number) for number in _numbers(self.numbers, figures.NUMBERS)]
+        destinations.folder(self.out)
+        for figure in chosen:
+            for suffix in ("png", "pdf", "json"):
+                destinations.check(self._path(figure.number, suffix), self.overwrite)
+        for figure in chosen:
+            self._make(figure)
+        return 0
+
+    def _make(self, figure) -> None:
+        from ..figures import computed, style
+
+        found, seconds = computed(
+            figure,
+            self.out / "results" / self._path(figure.number, "").name,
+            quick=self.quick,
+            recompute=self.recompute,
+            announce=lambda names: announced(names, "run", say),
+        )
+        parameters = figure.at(self.quick)
+        claims = figure.claims(parameters, found)
+        print(f"Figure {figure.number}. {figure.title}\n")
+        print("\n".join(lines(claims)), flush=True)
+        told = {
+            "figure": figure.number,
+            "title": figure.title,
+            "caption": figure.caption,
+            "quick": self.quick,
+            "parameters": figure.described(self.quick),
+            "claims": [claim.described() for claim in claims],
+            "seconds": seconds,
+            "versions": results.versions(),
+        }
+        text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+        self._path(figure.number, "json").write_text(text, encoding="utf-8")
+        with style.printed():
+            picture = figure.draw(parameters, found)
+            for suffix in ("png", "pdf"):
+                picture.savefig(self._path(figure.number, suffix))
+        print(f"\nDrawn in {self._path(figure.number, 'png')} (and pdf, json); computed in {seconds:.0f} s.\n")
+
+    def _path(self, number: int, suffix: str) -> Path:
+        name = f"figure{number}{'-quick' if self.quick else ''}"
+        return self.out / (f"{name}.{suffix}" if suffix else name)
+
+
+def lines(claims: Sequence) -> list[str]:
+    """Claims as a table, each with its note below where there is one."""
+    rows = [
+        (str(place), summary.with_error(claim.measured, claim.error), claim.expected, claim.verdict)
+        for place, claim in enumerate(claims, 1)
+    ]
+    text = summary.table(("claim", "measured", "expected", "verdict"), rows)
+    for place, claim in enumerate(claims, 1):
+        text.append(f"{place}. {claim.statement}{f' ({claim.note})' if claim.note else ''}")
+        if claim.finding:
+            text.append(f"   Finding: {claim.finding}")
+    return text
+
+
+def _numbers(given: Sequence[str], known: Sequence[int]) -> list[int]:
+    if "all" in given:
+        return list(known)
+    for number in given:
+        if number not in map(str, known):
+            raise ArgumentError(f"figure: there is no figure {number!r}; name some of 1 to {max(known)}, or all.")
+    if not given:
+        raise ArgumentError(f"figure: name one or more of the figures 1 to {max(known)}, or all.")
+    return sorted({int(number) for number in given})

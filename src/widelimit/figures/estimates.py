@@ -1,0 +1,45 @@
+"""Numbers with standard errors, as claims are made of."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from .. import observables
+
+
+class Estimate(NamedTuple):
+    """A number and its standard error, zero for what is exact."""
+
+    value: float
+    error: float = 0.0
+
+
+def estimate(values: xr.DataArray) -> Estimate:
+    """The mean over replicates of one number; exact where there are none."""
+    return Estimate(float(observables.mean(values)), float(observables.standard_error(values)))
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """a − b of independent estimates."""
+    return Estimate(a.value - b.value, math.hypot(a.error, b.error))
+
+
+def ratio(a: Estimate, b: Estimate) -> Estimate:
+    """a/b of independent estimates, to first order in the errors."""
+    value = a.value / b.value
+    return Estimate(value, abs(value) * math.hypot(a.error / a.value, b.error / b.value))
+
+
+def power_law(x: np.ndarray, y: np.ndarray, error: np.ndarray | None = None) -> Estimate:
+    """The exponent of y ∝ x^a, by a straight line through log y against log x.
+
+    Points weigh as their standard errors say; without errors all weigh alike, and the exponent has no error.
+    """
+    if error is None:
+        return Estimate(float(np.polyfit(np.log(x), np.log(y), 1)[0]))
+    line, covariance = np.polyfit(np.log(x), np.log(y), 1, w=y / error, cov="unscaled")
+    return Estimate(float(line[0]), float(np.sqrt(covariance[0, 0])))
