@@ -96,7 +96,7 @@ def descending(statement: str, found: Sequence[Estimate], *, note: str = "") -> 
 
 def at_most(statement: str, found: Estimate, bound: float = 0.0, *, note: str = "") -> Claim:
     """That a number is not above a bound, as far as can be told: it holds unless it is above by `SIGMAS` errors."""
-    verdict = FAILS if found.value - bound > SIGMAS * found.error else HOLDS
+    verdict = HOLDS if found.value - bound <= SIGMAS * found.error else FAILS  # NaN does not hold
     return Claim(statement, found.value, found.error, f"≤ {bound:g}", verdict, note)
 
 
@@ -118,7 +118,7 @@ def agrees(
         difference = float(((observables.mean(a) - observables.mean(b)) ** 2).sum(over)) ** 0.5
         off = difference / float((observables.mean(b) ** 2).sum(over)) ** 0.5
         told.append(f"{name}: {100 * off:.2g} % apart, {100 * off / apart[-1]:.2g} % by chance" if off else name)
-    worst = max(apart)
+    worst = float(np.max(apart))  # NaN where one is
     return Claim(
         statement,
         worst,
