@@ -250,7 +250,7 @@ def test_show_opens_what_theory_solved(tmp_path, capsys, solve, words):
 def test_show_refuses_what_is_no_result(tmp_path, capsys):
     assert "no file" in refused(capsys, "show", tmp_path / "none.nc")
     xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
-    assert "not one that widelimit wrote" in refused(capsys, "show", tmp_path / "other.nc")
+    assert "not a run that widelimit wrote" in refused(capsys, "show", tmp_path / "other.nc")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,9 @@ def test_the_error_expected_by_chance_is_the_standard_error():
 # --- the program
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["show"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["show"], ["report"], ["compare"], ["figure"], ["demo"], ["doctor"]]
+)
 def test_help_explains(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

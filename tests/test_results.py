@@ -221,8 +221,8 @@ def write_later_schema(path):
     ("write", "message"),
     [
         (write_text, "not a readable NetCDF file"),
-        (write_other_netcdf, "not one that widelimit wrote"),
-        (write_other_hdf5, "not one that widelimit wrote|not a readable NetCDF file"),
+        (write_other_netcdf, "not a run that widelimit wrote"),
+        (write_other_hdf5, "not a run that widelimit wrote|not a readable NetCDF file"),
         (write_later_schema, "newer than 1; update widelimit"),
     ],
 )

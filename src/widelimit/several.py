@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -52,3 +53,12 @@ def both_widths(result: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     if not (np.isinf(widths).any() and np.isfinite(widths).any()):
         raise ArgumentError(f"result must hold an infinite and a finite width; it holds {list(widths)}.")
     return result.sel(width=math.inf), result.sel(width=widths[np.isfinite(widths)].max())
+
+
+def configuration_of(result: xr.Dataset) -> dict[str, Any]:
+    """What a result was computed from, also where it was taken out of one that held several rules and widths."""
+    told = json.loads(result.attrs.get("configuration", "{}"))
+    if "runs" in told and {"rule", "width"} <= set(result.coords):
+        by_width = told["runs"][str(result["rule"].item())]
+        return next(run for width, run in by_width.items() if float(width) == float(result["width"]))
+    return told

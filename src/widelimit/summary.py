@@ -15,13 +15,13 @@ from . import observables, results
 def lines(result: xr.Dataset) -> list[str]:
     """What was run and what came of it, a line each; means ± standard errors over replicates."""
     told = results.configuration(result)
-    rows = [("solved" if "solver" in told else "trained", _setting(told)), ("recorded", _recorded(result, told))]
+    rows = [("solved" if "solver" in told else "trained", setting(told)), ("recorded", _recorded(result, told))]
     rows += [(name, plus_minus(value)) for name, value in final(result).items()]
     if "gradient_kernel" in result:
         alignment = observables.gradient_alignment(result).isel(step=-1)
         each = "   ".join(f"layer {int(one.layer)}: {plus_minus(one)}" for one in alignment.transpose("layer", ...))
         rows.append(("gradient alignment", each))
-    rows += _diagnostics(result) + _divergence(result)
+    rows += _diagnostics(result) + divergence(result)
     return aligned(rows)
 
 
@@ -31,7 +31,7 @@ def final(result: xr.Dataset) -> dict[str, xr.DataArray]:
     found = {"training loss": last["loss"]}
     if "test_loss" in last:
         found["test loss"] = last["test_loss"]
-    if "test_target" in last and _is_classification(last["test_target"]):
+    if "test_target" in last and is_classification(last["test_target"]):
         found["test error"] = observables.classification_error(last["test_output"], last["test_target"])
     if "ntk" in last:
         found["task alignment of K"] = observables.alignment(last["ntk"], last["target"])
@@ -101,7 +101,8 @@ def at_width(told: Mapping[str, Any]) -> str:
     return f"width {told.get('width')}"
 
 
-def _setting(told: Mapping[str, Any]) -> str:
+def setting(told: Mapping[str, Any]) -> str:
+    """What a configuration says was trained, by which rule, at which width, and what solved it."""
     how = f", {told['solver']}" if "solver" in told else ""
     return f"{described(told.get('net'))} by {described(told.get('rule'))} at {at_width(told)}{how}"
 
@@ -121,7 +122,7 @@ def _recorded(result: xr.Dataset, told: Mapping[str, Any]) -> str:
     return text if seconds is None else f"{text}, {seconds:.1f} s"
 
 
-def _is_classification(target: xr.DataArray) -> bool:
+def is_classification(target: xr.DataArray) -> bool:
     """Whether the targets are signs, or rows of which one entry stands out as a class."""
     if "unit" not in target.dims:
         return bool((np.abs(target) == 1).all())
@@ -140,7 +141,8 @@ def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
     return rows
 
 
-def _divergence(result: xr.Dataset) -> list[tuple[str, str]]:
+def divergence(result: xr.Dataset) -> list[tuple[str, str]]:
+    """How many replicates diverged and where the first did, as a row of [`aligned`]; no row if none did."""
     where = result["diverged_step"].values if "diverged_step" in result else np.zeros(0)
     where = where[where >= 0]
     if not len(where):

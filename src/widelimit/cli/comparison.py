@@ -8,20 +8,18 @@ import numpy as np
 import xarray as xr
 
 from .. import observables, summary
-from ..results import configuration
-from ..several import both_widths
+from ..several import both_widths, configuration_of
 from ..summary import table
 
 
 def lines(result: xr.Dataset) -> list[str]:
     """Two tables: what every rule reached at each width, and how far the networks lie from theory."""
-    told = configuration(result)["runs"]
     reached, agreement = [], []
     for rule in result["rule"].values:
         name = str(rule).replace("_", " ")
         for width in result["width"].values:
             one = result.sel(rule=rule, width=width)
-            run = told[str(rule)][str(float(width))]
+            run = configuration_of(one)
             reached.append((name, *_reached(one), f"{run['seconds']:.1f}" if "seconds" in run else ""))
             name = ""
         agreement.append((str(rule).replace("_", " "), *_agreement(result.sel(rule=rule))))
