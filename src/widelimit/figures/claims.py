@@ -70,9 +70,31 @@ def below(statement: str, found: Estimate, bound: float = 0.0, *, note: str = ""
     return Claim(statement, found.value, found.error, f"< {bound:g}", _side(bound - found.value, found.error), note)
 
 
-def ascending(statement: str, found: Sequence[Estimate], *, note: str = "") -> Claim:
-    """That independent numbers grow from each to the next; measured is the step that is least certain."""
-    steps = [difference(after, before) for before, after in itertools.pairwise(found)]
+def all_equal(
+    statement: str, found: Mapping[str, Estimate], expected: float, *, within: float = 0.0, note: str = ""
+) -> Claim:
+    """That several named numbers all have one value, each as in [`equals`]; measured is the worst of them."""
+
+    def excess(one: Estimate) -> float:
+        off = abs(one.value - expected) - within
+        return off / one.error if one.error else math.copysign(np.inf, off)
+
+    worst = max(found, key=lambda name: excess(found[name]))
+    claim = equals(f"{statement}; the worst of {len(found)}", found[worst], expected, within=within)
+    told = ", ".join(f"{name}: {one.value:.3g} ± {one.error:.1g}" for name, one in found.items())
+    return dataclasses.replace(claim, note=f"{told}. {note}".strip())
+
+
+def ascending(
+    statement: str, found: Sequence[Estimate], *, steps: Sequence[Estimate] | None = None, note: str = ""
+) -> Claim:
+    """That numbers grow from each to the next; measured is the step that is least certain.
+
+    Numbers that are not independent (of the same networks) come with their `steps`, the differences from each to the
+    next with errors of their own.
+    """
+    if steps is None:
+        steps = [difference(after, before) for before, after in itertools.pairwise(found)]
     least = min(steps, key=lambda step: step.value / step.error if step.error else math.copysign(np.inf, step.value))
     told = ", ".join(f"{one.value:.3g}" for one in found)
     return Claim(
@@ -85,9 +107,13 @@ def ascending(statement: str, found: Sequence[Estimate], *, note: str = "") -> C
     )
 
 
-def descending(statement: str, found: Sequence[Estimate], *, note: str = "") -> Claim:
-    """That independent numbers fall from each to the next; measured is the step that is least certain."""
-    claim = ascending(statement, [Estimate(-one.value, one.error) for one in found])
+def descending(
+    statement: str, found: Sequence[Estimate], *, steps: Sequence[Estimate] | None = None, note: str = ""
+) -> Claim:
+    """That numbers fall from each to the next; measured is the step that is least certain."""
+    if steps is not None:
+        steps = [Estimate(-step.value, step.error) for step in steps]
+    claim = ascending(statement, [Estimate(-one.value, one.error) for one in found], steps=steps)
     told = ", ".join(f"{one.value:.3g}" for one in found)
     return dataclasses.replace(
         claim, measured=-claim.measured, expected="each step < 0", note=f"{told}. {note}".strip()

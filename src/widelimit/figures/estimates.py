@@ -23,6 +23,19 @@ def estimate(values: xr.DataArray) -> Estimate:
     return Estimate(float(observables.mean(values)), float(observables.standard_error(values)))
 
 
+def along(values: xr.DataArray, dim: str) -> list[Estimate]:
+    """The means over replicates of the numbers along one dimension."""
+    return [estimate(values.isel({dim: place})) for place in range(values.sizes[dim])]
+
+
+def steps_along(values: xr.DataArray, dim: str) -> list[Estimate]:
+    """The means over replicates of the differences from each number along one dimension to the next.
+
+    Their errors are those of paired differences, whatever the numbers of one replicate have in common.
+    """
+    return along(values.diff(dim), dim)
+
+
 def difference(a: Estimate, b: Estimate) -> Estimate:
     """a − b of independent estimates."""
     return Estimate(a.value - b.value, math.hypot(a.error, b.error))

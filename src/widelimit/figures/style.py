@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -49,13 +50,15 @@ def sheet(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def kinds(axes: Axes, network: str, theory: str = "theory", **where: Any) -> None:
-    """A legend that says what lines and points are, beside whatever legend the axes have for colours."""
-    handles = [
-        Line2D([], [], color=THEORY),
-        Line2D([], [], color=NETWORK, marker="o", linestyle="", markersize=3, markeredgecolor="white"),
-    ]
+def kinds(axes: Axes, network: str, theory: str | Mapping[str, str] = "theory", **where: Any) -> None:
+    """A legend that says what lines and points are, beside whatever legend the axes have for colours.
+
+    `theory` is what lines are, or several such names with their styles, "-", "--" and so on.
+    """
+    lines = {theory: "-"} if isinstance(theory, str) else theory
+    handles = [Line2D([], [], color=THEORY, linestyle=line) for line in lines.values()]  # pyright: ignore[reportArgumentType]
+    handles.append(Line2D([], [], color=NETWORK, marker="o", linestyle="", markersize=3, markeredgecolor="white"))
     legend = axes.get_legend()
-    axes.legend(handles, [theory, network], **where)
+    axes.legend(handles, [*lines, network], **where)
     if legend is not None:
         axes.add_artist(legend)

@@ -36,7 +36,15 @@ def band(axes: Axes, values: xr.DataArray, colour: str, label: str | None = None
 
 
 def points(
-    axes: Axes, values: xr.DataArray, colour: str, index: int = 0, of: int = 1, *, count: int = 10, size: float = 4.0
+    axes: Axes,
+    values: xr.DataArray,
+    colour: str,
+    index: int = 0,
+    of: int = 1,
+    *,
+    count: int = 10,
+    size: float = 4.0,
+    marker: str = "o",
 ) -> None:
     """Means over replicates in time as points with standard errors.
 
@@ -50,7 +58,7 @@ def points(
         observables.mean(chosen).values,
         observables.standard_error(chosen).values,
         color=colour,
-        marker="o",
+        marker=marker,
         markersize=size,
         markeredgecolor="white",
         markeredgewidth=size / 8,
@@ -60,15 +68,15 @@ def points(
     )
 
 
-def log_where_it_helps(axes: Axes, values: xr.DataArray) -> None:
-    """A logarithmic axis for what falls by more than a factor 20 and stays positive."""
+def log_where_it_helps(axes: Axes, values: xr.DataArray, *, floor: float = 1e-4) -> None:
+    """A logarithmic axis for what falls by more than a factor 20 and stays positive; it ends at `floor` × the largest."""
     mean = observables.mean(values).values
     mean = mean[np.isfinite(mean)]
     if len(mean) and mean.min() > 0 and mean.max() > 20 * mean.min():
         axes.set_yscale("log")
         # Below that, what one sees of a theory is its truncation and of a network its rounding.
         bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, 1e-4 * mean.max()), top)
+        axes.set_ylim(max(bottom, floor * mean.max()), top)
 
 
 def decorate(axes: Axes, title: str, letter: str = "", xlabel: str = "time (step × step size)", **labels: str) -> None:
@@ -84,12 +92,15 @@ def decorate(axes: Axes, title: str, letter: str = "", xlabel: str = "time (step
 
 
 def averaged(kernel: xr.DataArray) -> np.ndarray:
-    """The mean over replicates as a matrix over samples; blocks over outputs are averaged along their diagonal."""
+    """The mean over replicates as matrices over samples, other dimensions first, in their order.
+
+    Blocks over outputs are averaged along their diagonal.
+    """
     kernel = observables.mean(kernel)
     if "unit" in kernel.dims:
         units = xr.DataArray(np.arange(kernel.sizes["unit"]), dims="diagonal")
         kernel = kernel.isel(unit=units, unit2=units).mean("diagonal")
-    return kernel.transpose("sample", "sample2").values
+    return kernel.transpose(..., "sample", "sample2").values
 
 
 def by_class(target: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
