@@ -2,6 +2,7 @@
 
 from . import datasets, observables, theory
 from .checks import ArgumentError
+from .distances import compare
 from .network import MLP
 from .nonlinearity import GELU, AccuracyWarning, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
 from .optimizer import Optimizer
@@ -37,6 +38,7 @@ __all__ = [
     "Task",
     "TrainingInterrupted",
     "TruncationWarning",
+    "compare",
     "datasets",
     "load",
     "observables",

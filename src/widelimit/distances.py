@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ MEASURES: dict[str, str] = {
     "standard_errors": "relative/chance: about 1 if nothing but chance lies between the two",
 }
 """What is said of each quantity. Means and standard errors are over replicates, norms over samples and units."""
+
+ROUNDING = 1e-9
+"""Relative distances below this are rounding, of which standard errors say nothing."""
 
 _SAME_TIME = 1e-9
 _SAME_TASK = 1e-6  # far above the rounding of inputs in single precision, far below any other data
@@ -118,6 +121,12 @@ def common_times(a: xr.Dataset, b: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
             "Times are step × step size; choose step sizes and record_every so that some coincide."
         )
     return rows, matches[rows]
+
+
+def same_draw(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether runs of these two configurations draw the same random numbers, and are then not independent."""
+    settings = ("seed", "width", "particles", "monte_carlo_samples", "solver")
+    return "seed" in a and all(a.get(name) == b.get(name) for name in settings)
 
 
 def _measured(a: xr.DataArray, b: xr.DataArray, over_run: bool) -> xr.DataArray:

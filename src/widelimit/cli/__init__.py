@@ -1,4 +1,4 @@
-"""The command line `widelimit`: train, show, doctor and demo.
+"""The command line `widelimit`: train, show, report, compare, figure, demo and doctor.
 
 Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for; 3 the run diverged, and what came
 before is saved; 130 interrupted, and what was recorded is saved.
@@ -15,14 +15,24 @@ from collections.abc import Sequence
 import tyro
 
 from ..checks import ArgumentError
+from .compare import Compare
 from .demo import Demo
 from .doctor import Doctor
 from .figure import Figure
 from .messages import INTERRUPTED, MISTAKE, say
+from .report import Report
 from .show import Show
 from .train import Train, with_configuration
 
-_COMMANDS = {"train": Train, "show": Show, "doctor": Doctor, "demo": Demo, "figure": Figure}
+_COMMANDS = {
+    "train": Train,
+    "show": Show,
+    "doctor": Doctor,
+    "demo": Demo,
+    "figure": Figure,
+    "compare": Compare,
+    "report": Report,
+}
 
 _DESCRIPTION = """The learning dynamics of deep networks under any learning rule, at finite and at infinite width.
 
@@ -59,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parse(arguments: list[str]) -> Train | Show | Doctor | Demo | Figure:
+def _parse(arguments: list[str]) -> Train | Show | Doctor | Demo | Figure | Compare | Report:
     command = tyro.extras.subcommand_cli_from_dict(
         {name: kind for name, kind in _COMMANDS.items()},
         prog="widelimit",

@@ -15,9 +15,6 @@ from .. import distances, results, several, summary
 from ..checks import ArgumentError
 from . import destinations
 
-# Below this share of the norm over the run a difference is one of rounding, and its standard errors mean nothing.
-_ROUNDING = 1e-9
-
 
 @dataclass(frozen=True)
 class Compare:
@@ -89,8 +86,12 @@ def notes(a: xr.Dataset, b: xr.Dataset, at_times: xr.Dataset, over_run: xr.Datas
         text.append(f"{whose} standard error is unknown, and with it what chance would do (–).")
     elif "replicate" not in a.dims and "replicate" not in b.dims:
         text.append("Neither a nor b has replicates: both are exact, and differ by more than chance wherever they do.")
-    if any(_standard_errors(whole, each)[0] == _BY_ROUNDING for _, _, each, whole in _entries(at_times, over_run)):
-        text.append(f"({_BY_ROUNDING}: a relative distance below {_ROUNDING:g}, of which standard errors say nothing)")
+    if any(
+        _standard_errors(whole, each)[0] == _BYdistances.ROUNDING for _, _, each, whole in _entries(at_times, over_run)
+    ):
+        text.append(
+            f"({_BYdistances.ROUNDING}: a relative distance below {distances.ROUNDING:g}, of which standard errors say nothing)"
+        )
     first = next(_entries(at_times, over_run))[2]
     lost = int(first.sel(measure="absolute").isnull().sum())
     if lost:
@@ -101,7 +102,7 @@ def notes(a: xr.Dataset, b: xr.Dataset, at_times: xr.Dataset, over_run: xr.Datas
     kinds = [one.get("loss", {}).get("type") for one in told]
     if None not in kinds and kinds[0] != kinds[1]:
         text.append(f"The losses are not compared: that of a is {kinds[0]}, that of b {kinds[1]}.")
-    if "seed" in told[0] and all(told[0].get(key) == told[1].get(key) for key in _SAME_DRAW):
+    if distances.same_draw(*told):
         text.append(
             "a and b have the same seed and width, and with them the same initial weights: they are not independent, "
             "and chance does less than it says here. Train one of them with another seed."
@@ -109,9 +110,7 @@ def notes(a: xr.Dataset, b: xr.Dataset, at_times: xr.Dataset, over_run: xr.Datas
     return text
 
 
-_BY_ROUNDING = "rounding"
-# Runs that agree in these draw the same random numbers.
-_SAME_DRAW = ("seed", "width", "particles", "monte_carlo_samples", "solver")
+_BYdistances.ROUNDING = "rounding"
 
 
 def _entries(at_times: xr.Dataset, over_run: xr.Dataset) -> Iterator[tuple[str, str, xr.DataArray, xr.DataArray]]:
@@ -134,10 +133,10 @@ def _standard_errors(whole: xr.DataArray, each: xr.DataArray) -> tuple[str, int 
     absolute, relative, _, errors = (float(one) for one in whole)
     if not absolute > 0:  # equal everywhere, or compared nowhere
         return _number(errors), None
-    if relative < _ROUNDING:
-        return _BY_ROUNDING, None
+    if relative < distances.ROUNDING:
+        return _BYdistances.ROUNDING, None
     distance, known = each.sel(measure="absolute").values, each.sel(measure="standard_errors").values
-    candidate = distance > _ROUNDING * absolute / relative
+    candidate = distance > distances.ROUNDING * absolute / relative
     known = np.where(candidate & ~np.isnan(known), known, -np.inf)
     return _number(errors), int(np.lexsort((np.where(candidate, distance, -np.inf), known))[-1])
 

@@ -69,7 +69,7 @@ def points(
 
 
 def log_where_it_helps(axes: Axes, values: xr.DataArray, *, floor: float = 1e-4) -> None:
-    """A logarithmic axis for what falls by more than a factor 20 and stays positive; it ends at `floor` × the largest."""
+    """A logarithmic axis, down to `floor` × the largest, for what falls by more than a factor 20 and stays positive."""
     mean = observables.mean(values).values
     mean = mean[np.isfinite(mean)]
     if len(mean) and mean.min() > 0 and mean.max() > 20 * mean.min():

@@ -1,0 +1,58 @@
+"""`widelimit report`: one run, or several beside each other, as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .. import results
+from ..checks import ArgumentError
+from . import destinations
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a self-contained HTML page about one saved run, or about several beside each other.
+
+    Curves, kernels that move with a slider, distances between runs of one task, diagnostics, configuration. The page
+    needs no network and opens in any browser, on a phone too. Also opens what `widelimit demo` wrote.
+    """
+
+    run_files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="run.nc", metavar="RUN.NC ...")]
+    """NetCDF files written by widelimit; theory first, where networks shall be compared with theory."""
+    out: Path | None = None
+    """The page to write; beside the first run, with the suffix .html, unless given."""
+    overwrite: bool = False
+    """Replace the page if it exists."""
+    title: str | None = None
+    """The title of the page; made from the runs unless given."""
+
+    def run(self) -> int:
+        """Read, write and say where the page went; returns the exit code."""
+        if not self.run_files:
+            raise ArgumentError("Name at least one run, for example: widelimit report run.nc")
+        out = self.run_files[0].with_suffix(".html") if self.out is None else self.out
+        if out.resolve() in [path.resolve() for path in self.run_files]:
+            raise ArgumentError(f"--out: {out} is one of the runs; name another file.")
+        destinations.check(out, self.overwrite)
+        called = names(self.run_files)
+        runs = [results.load(path) for path in self.run_files]
+        from ..report import page  # with matplotlib, which takes a second that the other commands need not pay
+
+        text = page(dict(zip(called, runs, strict=True)), title=self.title)
+        out.write_text(text, encoding="utf-8")
+        print(f"Written to {out} ({out.stat().st_size / 1e6:.1f} MB); open it in a browser.")
+        return 0
+
+
+def names(paths: Sequence[Path]) -> list[str]:
+    """What the runs are called: their files without folders and suffixes where that tells them apart."""
+    for name in (lambda path: path.stem, lambda path: path.name, str):
+        found = [name(path) for path in paths]
+        if len(set(found)) == len(found):
+            return found
+    raise ArgumentError(f"{next(path for path in paths if paths.count(path) > 1)} is named twice; name each run once.")
