@@ -86,11 +86,9 @@ def notes(a: xr.Dataset, b: xr.Dataset, at_times: xr.Dataset, over_run: xr.Datas
         text.append(f"{whose} standard error is unknown, and with it what chance would do (–).")
     elif "replicate" not in a.dims and "replicate" not in b.dims:
         text.append("Neither a nor b has replicates: both are exact, and differ by more than chance wherever they do.")
-    if any(
-        _standard_errors(whole, each)[0] == _BYdistances.ROUNDING for _, _, each, whole in _entries(at_times, over_run)
-    ):
+    if any(_standard_errors(whole, each)[0] == _BY_ROUNDING for _, _, each, whole in _entries(at_times, over_run)):
         text.append(
-            f"({_BYdistances.ROUNDING}: a relative distance below {distances.ROUNDING:g}, of which standard errors say nothing)"
+            f"({_BY_ROUNDING}: a relative distance below {distances.ROUNDING:g}, of which standard errors say nothing)"
         )
     first = next(_entries(at_times, over_run))[2]
     lost = int(first.sel(measure="absolute").isnull().sum())
@@ -110,7 +108,7 @@ def notes(a: xr.Dataset, b: xr.Dataset, at_times: xr.Dataset, over_run: xr.Datas
     return text
 
 
-_BYdistances.ROUNDING = "rounding"
+_BY_ROUNDING = "rounding"
 
 
 def _entries(at_times: xr.Dataset, over_run: xr.Dataset) -> Iterator[tuple[str, str, xr.DataArray, xr.DataArray]]:
@@ -134,7 +132,7 @@ def _standard_errors(whole: xr.DataArray, each: xr.DataArray) -> tuple[str, int 
     if not absolute > 0:  # equal everywhere, or compared nowhere
         return _number(errors), None
     if relative < distances.ROUNDING:
-        return _BYdistances.ROUNDING, None
+        return _BY_ROUNDING, None
     distance, known = each.sel(measure="absolute").values, each.sel(measure="standard_errors").values
     candidate = distance > distances.ROUNDING * absolute / relative
     known = np.where(candidate & ~np.isnan(known), known, -np.inf)

@@ -31,8 +31,9 @@ def chosen(default: Any, meaning: str) -> Any:
 class PaperFigure(Generic[P]):
     """A figure of the paper.
 
-    `parameters` and `quick` are two values of one frozen dataclass, whose fields are made with `stated` and `chosen`. `runs(parameters)` names the results that are needed and says how each is computed; `claims` and `draw`
-    take the parameters and those results.
+    `parameters` and `quick` are two values of one frozen dataclass, whose fields are made with `stated` and `chosen`.
+    `runs(parameters)` names the results that are needed and says how each is computed; `claims` and `draw` take the
+    parameters and those results.
     """
 
     number: int
