@@ -131,8 +131,11 @@ class Reference:
             "ntk": ntk,
         }
 
-    def train(self, *, step_size, steps, momentum=0.0, weight_decay=0.0, centred=True):
-        """Everything that a run records at steps 0..steps, each as it was before that step's update."""
+    def train(self, *, step_size, steps, momentum=0.0, weight_decay=0.0, centred=True, batches=None):
+        """Everything that a run records at steps 0..steps, each as it was before that step's update.
+
+        `batches` are the samples that each step learns from, all of them unless given.
+        """
         records, histories = [], []
         origin = test_origin = 0.0
         for step in range(steps + 1):
@@ -148,7 +151,11 @@ class Reference:
             record["test_output"] = test_output - test_origin
             records.append(record | self.kernels(features, gradient, pseudo))
             histories.append((h, features, z, gradient, pseudo))
-            self._update(features, delta, error, step_size, momentum, weight_decay)
+            learned = np.ones((len(self.x), 1))
+            if batches is not None:
+                learned = np.isin(np.arange(len(self.x)), batches[step])[:, None].astype(float)
+            delta = {m: learned * rows for m, rows in delta.items()}
+            self._update(features, delta, learned * error, step_size, momentum, weight_decay)
         result = {name: np.stack([record[name] for record in records]) for name in records[0]}
         return result | self._histories(histories)
 

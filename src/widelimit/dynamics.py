@@ -31,6 +31,12 @@ class Given(eqx.Module):
     optimizer: Optimizer
     inputs: Inputs
     y: Float[Array, "sample unit"]
+    batches: Int[Array, "step row"] | None = None
+    """The samples that each step learns from; None where it is all of them."""
+
+    def batch(self, step: Int[Array, ""]) -> Int[Array, " row"] | None:
+        """The samples that one step learns from, if not all."""
+        return None if self.batches is None else self.batches[step]
 
 
 class State(eqx.Module):
@@ -116,35 +122,42 @@ class Dynamics:
         state, moment = self._look(given, state)
         record = self._record(given, state, moment)
         state = eqx.tree_at(lambda s: s.test_origin, state, record["test_origin"])
-        return self._update(given, state, moment), record
+        return self._update(given, state, moment, _only(given.batch(state.step), len(given.y))), record
 
     def proceed(self, given: Given, state: State, steps: Int[Array, ""]) -> State:
         """Take a number of steps without measuring."""
-        return lax.fori_loop(0, steps, lambda _, s: self._update(given, *self._look(given, s)), state)
+        step = lambda _, s: self._update(given, *self._look(given, s, given.batch(s.step)))  # noqa: E731
+        return lax.fori_loop(0, steps, step, state)
 
-    def _look(self, given: Given, state: State) -> tuple[State, Moment]:
-        """The forward pass, the error and the backward pass."""
-        activity, network = state.network.forward(given.net, given.inputs.train)
+    def _look(self, given: Given, state: State, batch: Int[Array, " row"] | None = None) -> tuple[State, Moment]:
+        """The forward pass, the error and the backward pass, of all samples or of a batch."""
+        activity, network = state.network.forward(given.net, given.inputs.train, batch)
         first = state.step == 0
-        origin = jnp.where(first, activity.output, state.origin) if self.centred else state.origin
+        y, origin = given.y, state.origin
+        if batch is not None:
+            y, origin = y[batch], origin[batch]  # measured before: every run begins with a look at all samples
+        elif self.centred:
+            origin = jnp.where(first, activity.output, origin)
+            state = eqx.tree_at(lambda s: s.origin, state, origin)
         output = activity.output - origin
-        error = self.loss.error(output, given.y)
-        loss = jnp.sum(self.loss.value(output, given.y))
+        error = self.loss.error(output, y)
+        loss = jnp.sum(self.loss.value(output, y))
         initial_loss = jnp.where(first, loss, state.initial_loss)
         bad = ~(jnp.isfinite(loss) & (loss <= DIVERGED * (initial_loss + len(given.y))))
         diverged_at = jnp.where(bad & (state.diverged_at < 0), state.step, state.diverged_at)
-        state = eqx.tree_at(
-            lambda s: (s.origin, s.initial_loss, s.diverged_at), state, (origin, initial_loss, diverged_at)
-        )
+        state = eqx.tree_at(lambda s: (s.initial_loss, s.diverged_at), state, (initial_loss, diverged_at))
         # A rule that is linear in the error sends 1 in place of a single Δ: the kernels then come with the pass.
         coefficients = jnp.ones_like(error) if self._unweighted else error
-        layers, feedback = tapped(network.layers), tapped(state.feedback)
-        signals = sweep(self.rule, View(layers, feedback, activity, error, given.y, coefficients))
+        sent = None if batch is None else (batch, len(given.y))
+        layers, feedback = (tapped(tree, batch=sent) for tree in (network.layers, state.feedback))
+        signals = sweep(self.rule, View(layers, feedback, activity, error, y, coefficients))
         after = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
         return state, Moment(after, untapped(feedback), activity, output, error, signals, network)
 
-    def _update(self, given: Given, state: State, moment: Moment) -> State:
-        posts = [*(moment.error * g if self._unweighted else g for g in moment.signals), moment.error]
+    def _update(self, given: Given, state: State, moment: Moment, only: Array | float = 1.0) -> State:
+        """Every weight matrix learns from the samples of the moment, each weighed by `only`."""
+        error = only * moment.error
+        posts = [*(error * g if self._unweighted else only * g for g in moment.signals), error]
         layers, velocities = [], []
         for weights, code, post, velocity in zip(
             moment.network.layers, moment.activity.codes, posts, state.velocity, strict=True
@@ -225,6 +238,11 @@ class Dynamics:
         note((layers, feedback))
         split = lambda rows: [row.reshape(samples, outputs, -1) for row in rows]  # noqa: E731
         return split(z), split(gradients), split(signals)
+
+
+def _only(batch: Int[Array, " row"] | None, samples: int) -> Array | float:
+    """One for the samples of a batch and zero for the others, (sample, 1)."""
+    return 1.0 if batch is None else jnp.zeros((samples, 1)).at[batch].set(1.0)
 
 
 def _repeated(tree: Any, times: int) -> Any:

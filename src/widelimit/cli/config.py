@@ -150,6 +150,10 @@ class TrainingOptions:
     """β of heavy-ball momentum, in [0, 1)."""
     weight_decay: float = 0.0
     """λ: every weight matrix shrinks by 1 − ηλ a step."""
+    batch_size: int | None = None
+    """Samples that each step learns from; all of them unless given."""
+    batch_seed: int = 0
+    """Seed of the order in which minibatches take the samples."""
     record_every: int = 1
     """Record steps 0, record_every, 2·record_every, and so on."""
     replicates: int = 4

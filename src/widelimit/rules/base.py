@@ -12,6 +12,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..network import Activity, readout
@@ -24,20 +25,33 @@ class Tap:
     It holds the weights that result, and notes what was asked of them.
     """
 
-    def __init__(self, weights: Weights, probing: bool = False):
+    def __init__(self, weights: Weights, probing: bool = False, batch: tuple[Array, int] | None = None):
         self.origin = weights
         self.weights = weights
         self.probing = probing
+        self.batch = batch
         self.sent = 0
         self.initial = False
 
     def backward(self, vectors: Float[Array, "row above"], initial: bool = False) -> Float[Array, "row below"]:
         """Wᵀ g/√N of each row g (for the readout wᵀ Δ, unscaled); with W as it was at the start if `initial`."""
-        send = self.weights.probe_backward if self.probing else self.weights.backward
-        value, self.weights = send(vectors, initial, self.sent)
+        if self.probing:
+            value, self.weights = self.weights.probe_backward(vectors, initial, self.sent)
+        else:
+            value, self.weights = self.weights.backward(vectors, initial, self.sent, self._places(len(vectors)))
         self.sent += len(vectors)
         self.initial = self.initial or initial
         return value
+
+    def _places(self, count: int) -> Array | None:
+        """The rows that these vectors would take if all samples were sent: each time the batch comes, P further on."""
+        if self.batch is None:
+            return None
+        rows, samples = self.batch
+        if count % len(rows):
+            raise ValueError(f"a rule sends one vector a sample, or several; got {count} for {len(rows)} samples")
+        times = range(self.sent // len(rows), (self.sent + count) // len(rows))
+        return jnp.concatenate([rows + samples * time for time in times])
 
 
 class View:
@@ -166,9 +180,10 @@ def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
     return tuple(signals)
 
 
-def tapped(tree: Any, probing: bool = False) -> Any:
-    """The container with every weight matrix in it wrapped as a tap."""
-    return jax.tree.map(lambda leaf: Tap(leaf, probing) if _is_weights(leaf) else leaf, tree, is_leaf=_is_weights)
+def tapped(tree: Any, probing: bool = False, batch: tuple[Array, int] | None = None) -> Any:
+    """The container with every weight matrix in it wrapped as a tap; `batch` has the samples that are sent, of P."""
+    wrap = lambda leaf: Tap(leaf, probing, batch) if _is_weights(leaf) else leaf  # noqa: E731
+    return jax.tree.map(wrap, tree, is_leaf=_is_weights)
 
 
 def untapped(tree: Any) -> Any:

@@ -33,14 +33,14 @@ class DeferredWeights(Weights):
     spare_up: Float[Array, "test above"]
     spare_down: Float[Array, "probe below"]
 
-    def forward(self, features):
-        code, sent_up = self.sent_up.extend(features)
+    def forward(self, features, places=None):
+        code, sent_up = self.sent_up.extend(features, 0, places)
         revealed = eqx.tree_at(lambda w: w.sent_up, self, sent_up)
         response = self.sent_down.compose(self.sent_down.answers(features))
         return revealed._up(code) + self.shrink * response, code.lasting, revealed
 
-    def backward(self, gradients, initial=False, offset=0):
-        code, sent_down = self.sent_down.extend(gradients, offset)
+    def backward(self, gradients, initial=False, offset=0, places=None):
+        code, sent_down = self.sent_down.extend(gradients, offset, places)
         revealed = eqx.tree_at(lambda w: w.sent_down, self, sent_down)
         return revealed._down(gradients, code, initial), revealed
 

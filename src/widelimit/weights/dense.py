@@ -40,10 +40,10 @@ class DenseWeights(Weights):
         self.forward_scale = forward_scale
         self.backward_scale = forward_scale if backward_scale is None else backward_scale
 
-    def forward(self, features):
+    def forward(self, features, places=None):
         return features @ self.matrix * self.forward_scale, features, self
 
-    def backward(self, gradients, initial=False, offset=0):
+    def backward(self, gradients, initial=False, offset=0, places=None):
         matrix = self._start() if initial else self.matrix
         # The transpose is made explicit: a few wide rows times a transposed square matrix is three times slower
         # on the CPU than the matrix times a few tall columns.
