@@ -73,6 +73,16 @@ class Weights(eqx.Module):
         """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
 
     @abc.abstractmethod
+    def signs(self, initial: bool = False) -> tuple[Weights, float, float]:
+        """What sign(W) is made of: weights, their share, and the share of an independent random matrix beside them."""
+
+    @abc.abstractmethod
+    def encode(
+        self, features: Float[Array, "row below"], offset: int = 0, places: Int[Array, " row"] | None = None
+    ) -> tuple[Array, Self]:
+        """A code of ϕ for `outer`, and the new weights, without the product W ϕ."""
+
+    @abc.abstractmethod
     def outer(self, post: Float[Array, "row above"], code: Array) -> Array:
         """Σ_μ post_μ ϕ_μᵀ with the layer's scale, in the coordinates in which these weights learn."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -55,6 +56,14 @@ class DeferredWeights(Weights):
         code, sent_down = self.sent_down.append(gradients, spare)
         probed = dataclasses.replace(self, sent_down=sent_down)
         return probed._down(gradients, code, initial), probed
+
+    def signs(self, initial=False):
+        # A random matrix with the law of sign(W): its correlation with normal entries, and the rest as one of its own.
+        return self, math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi)
+
+    def encode(self, features, offset=0, places=None):
+        code, sent_up = self.sent_up.extend(features, offset, places)
+        return code.lasting, eqx.tree_at(lambda w: w.sent_up, self, sent_up)
 
     def outer(self, post, code):
         return code.T @ post

@@ -56,6 +56,13 @@ class DenseWeights(Weights):
     def probe_backward(self, gradients, initial=False, offset=0):
         return self.backward(gradients, initial)
 
+    def signs(self, initial=False):
+        signs = jnp.sign(self._start() if initial else self.matrix)
+        return DenseWeights(signs, self.forward_scale, self.backward_scale, keep_initial=initial), 1.0, 0.0
+
+    def encode(self, features, offset=0, places=None):
+        return features, self
+
     def outer(self, post, code):
         return self.backward_scale * (code.T @ post)
 
