@@ -37,14 +37,16 @@ PARTICLES, REPLICATES = 4000, 12
 STEPS = 14
 
 
-def cell(rule: wl.Rule, nonlinearity: wl.Nonlinearity, depth: int, richness: float) -> dict[str, dict[str, float]]:
-    """The comparison of one cell, by quantity."""
+def cell(
+    rule: wl.Rule, nonlinearity: wl.Nonlinearity, depth: int, richness: float, **training
+) -> dict[str, dict[str, float]]:
+    """The comparison of one cell, by quantity; `training` has further options of `train`."""
     task = wl.datasets.sphere(4, 6, seed=3)
     net = wl.MLP(depth, nonlinearity, richness)
     step_size = wl.suggest_step_size(net, task, rule, safety=0.12)
     if isinstance(rule, wl.Hebbian):  # it diverges in finite time where ϕ is unbounded: stay before that
         step_size *= 0.5 if isinstance(nonlinearity, wl.Tanh | wl.Erf) else 0.1
-    common = {"step_size": step_size, "steps": STEPS, "progress": False}
+    common = {"step_size": step_size, "steps": STEPS, "progress": False} | training
     limit = _quantities(wl.train(net, task, rule, particles=PARTICLES, replicates=REPLICATES, **common))
     narrow, wide = (
         _quantities(wl.train(net, task, rule, width=width, replicates=NETWORKS, seed=width, **common))

@@ -21,6 +21,13 @@ RULES = {
     "dfa": wl.DirectFeedbackAlignment(),
     "hebb": wl.Hebbian(),
 }
+LATER_RULES = {
+    "drtp": wl.DirectRandomTargetProjection(),
+    "kolen-pollack": wl.KolenPollack(),
+    "signs": wl.SignSymmetric(),
+    "signs-frozen": wl.SignSymmetric(tracking=False),
+    "three-factor": wl.ThreeFactorHebbian(),
+}
 NONLINEARITIES = {
     "linear": wl.Linear(),
     "relu": wl.ReLU(),
@@ -85,6 +92,10 @@ def reference_for(net, task, rule, width, *, seed=0, replicate=0, rule_name=None
         wl.FeedbackAlignment: "fa",
         wl.DirectFeedbackAlignment: "dfa",
         wl.Hebbian: "hebb",
+        wl.DirectRandomTargetProjection: "drtp",
+        wl.KolenPollack: "kp",
+        wl.SignSymmetric: "signs",
+        wl.ThreeFactorHebbian: "three",
     }
     return Reference(
         start,
@@ -98,6 +109,7 @@ def reference_for(net, task, rule, width, *, seed=0, replicate=0, rule_name=None
         richness=float(net.richness),
         correlation=getattr(rule, "correlation", 0.0),
         error_power=getattr(rule, "error_power", 2),
+        tracking=getattr(rule, "tracking", True),
     )
 
 

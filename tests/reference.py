@@ -51,7 +51,10 @@ class Start:
 
 
 class Reference:
-    """Trains one network step by step. `rule` is "gd", "fa", "dfa", "hebb" or "drtp"; `x` is already the rows used."""
+    """Trains one network step by step; `x` is already the rows used.
+
+    `rule` is "gd", "fa", "dfa", "hebb", "drtp", "kp" (Kolen–Pollack), "signs" or "three" (three-factor Hebb).
+    """
 
     def __init__(self, start: Start, x, x_test, y, *, dimension, phi, loss, rule, richness, **options: Any):
         self.start, self.x, self.x_test, self.y, self.rule, self.richness = start, x, x_test, y, rule, richness
@@ -61,7 +64,10 @@ class Reference:
         self.width = start.weights[-1].shape[1]
         self.scales = [1 / np.sqrt(dimension)] + [1 / np.sqrt(self.width)] * (self.layers - 1)
         self.phi, self.loss = PHI.get(phi), LOSSES[loss]
+        self.feedback = {layer: np.array(made) for layer, made in start.feedback.items()}
+        self.feedback_velocity = {layer: np.zeros_like(made) for layer, made in start.feedback.items()}
         self.correlation = options.get("correlation", 0.0)
+        self.tracking = options.get("tracking", True)
         self.error_power = options.get("error_power", 2)
 
     def forward(self, x, gates):
@@ -94,6 +100,8 @@ class Reference:
         layers = range(1, self.layers + 1)
         if self.rule == "hebb" and self.error_power == 0:
             delta = {m: self.y.shape[1] * features[m] for m in layers}
+        elif self.rule == "three":
+            delta = {m: np.mean(np.sum(error[self.batch] ** 2, axis=1)) * features[m] for m in layers}
         elif self.rule == "drtp":
             delta = {m: slopes[m] * (self.y @ self.start.feedback[m]) for m in layers}
         else:
@@ -110,6 +118,11 @@ class Reference:
             return {m: slopes[m][:, None, :] * self.start.feedback[m] for m in layers}
         if self.rule == "hebb":
             return {m: error[:, :, None] ** (self.error_power - 1) * features[m][:, None, :] for m in layers}
+        if self.rule == "kp":
+            return self.backward(slopes, self.feedback, self.feedback[self.layers])[1]
+        if self.rule == "signs":
+            seen = self.weights if self.tracking else self.start.weights
+            return self.backward(slopes, [np.sign(w) for w in seen], np.sign(seen[-1]))[1]
         rho, own = self.correlation, np.sqrt(1 - self.correlation**2)
         mixed = {m: rho * self.start.weights[m] + (own * self.start.feedback[m] if own else 0) for m in layers}
         return self.backward(slopes, mixed, mixed[self.layers])[1]
@@ -131,8 +144,11 @@ class Reference:
             "ntk": ntk,
         }
 
-    def train(self, *, step_size, steps, momentum=0.0, weight_decay=0.0, centred=True):
-        """Everything that a run records at steps 0..steps, each as it was before that step's update."""
+    def train(self, *, step_size, steps, momentum=0.0, weight_decay=0.0, centred=True, batches=None):
+        """Everything that a run records at steps 0..steps, each as it was before that step's update.
+
+        `batches` are the samples that each step learns from, all of them unless given.
+        """
         records, histories = [], []
         origin = test_origin = 0.0
         for step in range(steps + 1):
@@ -142,13 +158,16 @@ class Reference:
                 origin, test_origin = output, test_output
             output = output - origin
             error = self.loss[1](output, self.y)
+            self.batch = np.arange(len(self.x)) if batches is None else batches[step]
             z, gradient = self.backward(slopes, self.weights[:-1], self.weights[-1])
             pseudo, delta = self.pseudo_gradient(features, slopes, gradient, error)
             record = {"output": output, "error": error, "loss": self.loss[0](output, self.y).sum()}
             record["test_output"] = test_output - test_origin
             records.append(record | self.kernels(features, gradient, pseudo))
             histories.append((h, features, z, gradient, pseudo))
-            self._update(features, delta, error, step_size, momentum, weight_decay)
+            learned = np.isin(np.arange(len(self.x)), self.batch)[:, None].astype(float)
+            delta = {m: learned * rows for m, rows in delta.items()}
+            self._update(features, delta, learned * error, step_size, momentum, weight_decay)
         result = {name: np.stack([record[name] for record in records]) for name in records[0]}
         return result | self._histories(histories)
 
@@ -160,6 +179,10 @@ class Reference:
                 change = self.scales[layer] * delta[layer + 1].T @ features[layer]
             self.velocity[layer] = momentum * self.velocity[layer] + step_size * self.richness * change
             self.weights[layer] = (1 - step_size * weight_decay) * matrix + self.velocity[layer]
+            if self.rule == "kp" and layer > 0:
+                own = momentum * self.feedback_velocity[layer] + step_size * self.richness * change
+                self.feedback[layer] = (1 - step_size * weight_decay) * self.feedback[layer] + own
+                self.feedback_velocity[layer] = own
 
     def _histories(self, histories):
         layers = range(1, self.layers + 1)

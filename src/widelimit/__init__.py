@@ -7,7 +7,17 @@ from .network import MLP
 from .nonlinearity import GELU, AccuracyWarning, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
 from .optimizer import Optimizer
 from .results import load, save
-from .rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
+from .rules import (
+    DirectFeedbackAlignment,
+    DirectRandomTargetProjection,
+    FeedbackAlignment,
+    GradientDescent,
+    Hebbian,
+    KolenPollack,
+    Rule,
+    SignSymmetric,
+    ThreeFactorHebbian,
+)
 from .suggestions import suggest_step_size
 from .task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
 from .training import DivergenceWarning, TrainingInterrupted, TruncationWarning, train
@@ -18,12 +28,14 @@ __all__ = [
     "AccuracyWarning",
     "ArgumentError",
     "DirectFeedbackAlignment",
+    "DirectRandomTargetProjection",
     "DivergenceWarning",
     "Erf",
     "FeedbackAlignment",
     "Gated",
     "GradientDescent",
     "Hebbian",
+    "KolenPollack",
     "Linear",
     "Logistic",
     "Loss",
@@ -31,11 +43,13 @@ __all__ = [
     "Optimizer",
     "ReLU",
     "Rule",
+    "SignSymmetric",
     "SoftmaxCrossEntropy",
     "Softplus",
     "SquaredError",
     "Tanh",
     "Task",
+    "ThreeFactorHebbian",
     "TrainingInterrupted",
     "TruncationWarning",
     "compare",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from . import kernels
 from .network import MLP, Activity, Inputs, Loom, Network
 from .optimizer import Optimizer
-from .rules import Draw, Rule, View, sweep, tapped, taps, untapped
+from .rules import Draw, Rule, View, matrices, sweep, tapped, taps, untapped, with_matrices
 from .task import Loss
 from .weights import DenseFabric, Fabric, Traffic, Weights
 
@@ -31,6 +32,12 @@ class Given(eqx.Module):
     optimizer: Optimizer
     inputs: Inputs
     y: Float[Array, "sample unit"]
+    batches: Int[Array, "step row"] | None = None
+    """The samples that each step learns from; None where it is all of them."""
+
+    def batch(self, step: Int[Array, ""]) -> Int[Array, " row"] | None:
+        """The samples that one step learns from, if not all."""
+        return None if self.batches is None else self.batches[step]
 
 
 class State(eqx.Module):
@@ -39,6 +46,7 @@ class State(eqx.Module):
     network: Network
     feedback: Any
     velocity: tuple[Array | None, ...]
+    feedback_velocity: tuple[Array | None, ...]
     origin: Float[Array, "sample unit"]
     test_origin: Float[Array, "test unit"]
     initial_loss: Float[Array, ""]
@@ -59,6 +67,7 @@ class Moment(eqx.Module):
     output: Float[Array, "sample unit"]
     error: Float[Array, "sample unit"]
     signals: tuple[Float[Array, "sample neuron"], ...]
+    lessons: tuple[list[tuple[Array, Array]], ...]
     sent_forward: Network
 
 
@@ -86,6 +95,7 @@ class Dynamics:
         loom, network, draw, feedback = self._weave(given, seed, self.feedback_traffic.__getitem__)
         for population in loom.populations:
             self.fabric.check(population)
+        learns = draw.learns(feedback)
         network, feedback = loom.furnish(network), draw.furnish(feedback)
         remembers = given.optimizer.remembers
         dtype = self.fabric.dtype
@@ -93,6 +103,10 @@ class Dynamics:
             network=network,
             feedback=feedback,
             velocity=tuple(weights.no_change() if remembers else None for weights in network.layers),
+            feedback_velocity=tuple(
+                weights.no_change() if remembers and learning else None
+                for weights, learning in zip(matrices(feedback), learns, strict=True)
+            ),
             origin=jnp.zeros(given.y.shape, dtype),
             test_origin=jnp.zeros((len(given.inputs.test), self.outputs), dtype),
             initial_loss=jnp.zeros((), dtype),
@@ -116,48 +130,80 @@ class Dynamics:
         state, moment = self._look(given, state)
         record = self._record(given, state, moment)
         state = eqx.tree_at(lambda s: s.test_origin, state, record["test_origin"])
+        batch = given.batch(state.step)
+        if batch is not None:  # all samples were measured; a batch of them is learned from
+            seen = eqx.tree_at(lambda s: (s.network, s.feedback), state, (moment.network, moment.feedback))
+            state, moment = self._look(given, seen, batch)
         return self._update(given, state, moment), record
 
     def proceed(self, given: Given, state: State, steps: Int[Array, ""]) -> State:
         """Take a number of steps without measuring."""
-        return lax.fori_loop(0, steps, lambda _, s: self._update(given, *self._look(given, s)), state)
+        step = lambda _, s: self._update(given, *self._look(given, s, given.batch(s.step)))  # noqa: E731
+        return lax.fori_loop(0, steps, step, state)
 
-    def _look(self, given: Given, state: State) -> tuple[State, Moment]:
-        """The forward pass, the error and the backward pass."""
-        activity, network = state.network.forward(given.net, given.inputs.train)
+    def _look(self, given: Given, state: State, batch: Int[Array, " row"] | None = None) -> tuple[State, Moment]:
+        """The forward pass, the error and the backward pass, of all samples or of a batch."""
+        activity, network = state.network.forward(given.net, given.inputs.train, batch)
         first = state.step == 0
-        origin = jnp.where(first, activity.output, state.origin) if self.centred else state.origin
+        y, origin = given.y, state.origin
+        if batch is not None:
+            y, origin = y[batch], origin[batch]  # measured before: every run begins with a look at all samples
+        elif self.centred:
+            origin = jnp.where(first, activity.output, origin)
+            state = eqx.tree_at(lambda s: s.origin, state, origin)
         output = activity.output - origin
-        error = self.loss.error(output, given.y)
-        loss = jnp.sum(self.loss.value(output, given.y))
+        error = self.loss.error(output, y)
+        loss = jnp.sum(self.loss.value(output, y))
         initial_loss = jnp.where(first, loss, state.initial_loss)
         bad = ~(jnp.isfinite(loss) & (loss <= DIVERGED * (initial_loss + len(given.y))))
         diverged_at = jnp.where(bad & (state.diverged_at < 0), state.step, state.diverged_at)
-        state = eqx.tree_at(
-            lambda s: (s.origin, s.initial_loss, s.diverged_at), state, (origin, initial_loss, diverged_at)
-        )
+        state = eqx.tree_at(lambda s: (s.initial_loss, s.diverged_at), state, (initial_loss, diverged_at))
         # A rule that is linear in the error sends 1 in place of a single Δ: the kernels then come with the pass.
         coefficients = jnp.ones_like(error) if self._unweighted else error
-        layers, feedback = tapped(network.layers), tapped(state.feedback)
-        signals = sweep(self.rule, View(layers, feedback, activity, error, given.y, coefficients))
+        sent = None if batch is None else (batch, len(given.y))
+        layers, feedback = (tapped(tree, batch=sent) for tree in (network.layers, state.feedback))
+        signals = sweep(self.rule, View(layers, feedback, activity, error, y, coefficients, self._unweighted))
         after = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
-        return state, Moment(after, untapped(feedback), activity, output, error, signals, network)
+        lessons = tuple(tap.lessons for tap in taps(feedback))
+        return state, Moment(after, untapped(feedback), activity, output, error, signals, lessons, network)
 
     def _update(self, given: Given, state: State, moment: Moment) -> State:
+        """Every weight matrix learns from the samples of the moment."""
         posts = [*(moment.error * g if self._unweighted else g for g in moment.signals), moment.error]
-        layers, velocities = [], []
-        for weights, code, post, velocity in zip(
-            moment.network.layers, moment.activity.codes, posts, state.velocity, strict=True
-        ):
-            change = given.net.richness * weights.outer(post, code)
-            weights, velocity = given.optimizer.step(weights, change, velocity)
-            layers.append(weights)
-            velocities.append(velocity)
-        network = eqx.tree_at(lambda n: n.layers, moment.network, tuple(layers))
+
+        def learn(
+            weights: Weights, lessons: Sequence[tuple[Array, Array]], velocity: Array | None
+        ) -> tuple[Weights, Array | None]:
+            if not lessons:
+                return weights, velocity
+            change = functools.reduce(jnp.add, [weights.outer(post, code) for post, code in lessons])
+            return given.optimizer.step(weights, given.net.richness * change, velocity)
+
+        layers, velocity = zip(
+            *(
+                learn(weights, [(post, code)], velocity)
+                for weights, post, code, velocity in zip(
+                    moment.network.layers, posts, moment.activity.codes, state.velocity, strict=True
+                )
+            ),
+            strict=True,
+        )
+        own = [
+            learn(weights, lessons, velocity)
+            for weights, lessons, velocity in zip(
+                matrices(moment.feedback), moment.lessons, state.feedback_velocity, strict=True
+            )
+        ]
         return eqx.tree_at(
-            lambda s: (s.network, s.feedback, s.velocity, s.step),
+            lambda s: (s.network, s.feedback, s.velocity, s.feedback_velocity, s.step),
             state,
-            (network, moment.feedback, tuple(velocities), state.step + 1),
+            (
+                eqx.tree_at(lambda n: n.layers, moment.network, layers),
+                with_matrices(moment.feedback, [weights for weights, _ in own]),
+                velocity,
+                tuple(velocity for _, velocity in own),
+                state.step + 1,
+            ),
             is_leaf=lambda leaf: leaf is None,
         )
 
@@ -253,13 +299,15 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
         view = View(trained[0], trained[1], activity, given.y, given.y, jnp.ones_like(given.y))
         signals = sweep(dynamics.rule, view)
         probed: list[Any] = []
-        trial._measure(given, Moment(network, feedback, activity, given.y, given.y, signals, network), probed.append)
+        lessons = tuple(tap.lessons for tap in taps(trained[1]))
+        moment = Moment(network, feedback, activity, given.y, given.y, signals, lessons, network)
+        trial._measure(given, moment, probed.append)
 
         def note(weights: Weights, forward: bool) -> Traffic:
             in_training = [tap for tap in taps(trained) if tap.origin is weights]
             in_probes = [tap for tap in taps(probed) if tap.origin is weights]
             return Traffic(
-                forward=rows if forward else 0,
+                forward=rows if forward else sum(tap.taught for tap in in_training),
                 backward=sum(tap.sent for tap in in_training),
                 tests=len(given.inputs.test) if forward else 0,
                 probes=sum(tap.sent for tap in in_probes),

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from . import checks
 from .nonlinearity import Nonlinearity
@@ -93,10 +93,18 @@ class Network(eqx.Module):
     gates: tuple[Float[Array, "sample neuron"] | None, ...]
     test_gates: tuple[Float[Array, "test neuron"] | None, ...]
 
-    def forward(self, net: MLP, x: Float[Array, "sample dimension"]) -> tuple[Activity, Network]:
-        """The forward pass on the training inputs, and the network with what the pass revealed of its weights."""
-        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], self.gates, x)
-        output, code, readout = self.layers[-1].forward(features[-1])
+    def forward(
+        self, net: MLP, x: Float[Array, "sample dimension"], batch: Int[Array, " row"] | None = None
+    ) -> tuple[Activity, Network]:
+        """The forward pass on the training inputs, and the network with what the pass revealed of its weights.
+
+        With a `batch`, on those samples alone.
+        """
+        gates = self.gates
+        if batch is not None:
+            x, gates = x[batch], tuple(None if gate is None else gate[batch] for gate in gates)
+        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], gates, x, batch)
+        output, code, readout = self.layers[-1].forward(features[-1], batch)
         activity = Activity(
             tuple(preactivations), tuple(features), tuple(derivatives), (*codes, code), output / net.richness
         )
@@ -206,12 +214,12 @@ class Loom:
 
 
 def _hidden_pass(
-    net: MLP, weights: tuple[Weights, ...], gates: tuple[Array | None, ...], x: Array
+    net: MLP, weights: tuple[Weights, ...], gates: tuple[Array | None, ...], x: Array, places: Array | None = None
 ) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Weights]]:
     """The forward pass up to the last hidden layer: h, ϕ and ϕ' of layers 0..L, codes, and the revealed weights."""
     preactivations, features, derivatives, codes, revealed = [x], [x], [jnp.ones_like(x)], [], []
     for one, gate in zip(weights, gates, strict=True):
-        h, code, one = one.forward(features[-1])
+        h, code, one = one.forward(features[-1], places)
         phi, dphi = net.nonlinearity.respond(h, gate)
         preactivations.append(h)
         features.append(phi)

@@ -69,13 +69,20 @@ def prepare(
     precision: str,
     centred: bool = True,
     fields: bool = False,
+    batches: np.ndarray | None = None,
 ) -> tuple[Dynamics, Given]:
     """The dynamics of a run and what it is given, to be called (and used) within [`at_precision`].
 
     Numbers of the descriptions become arrays, so that the compiled step takes them as arguments.
     """
     as_arrays = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)  # noqa: E731
-    given = Given(as_arrays(net), as_arrays(optimizer), Inputs.of(task, precision), jnp.asarray(task.y, precision))
+    given = Given(
+        as_arrays(net),
+        as_arrays(optimizer),
+        Inputs.of(task, precision),
+        jnp.asarray(task.y, precision),
+        None if batches is None else jnp.asarray(batches),
+    )
     return survey(Dynamics(rule, fabric, task.loss, task.outputs, centred, fields, (), ()), given), given
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from . import checks
+from .checks import ArgumentError
 from .network import MLP
 from .rules import GradientDescent, Rule
 from .task import Task
+from .theory import lazy
+from .theory.feedback import feedback_of
 from .training import train
 
 
@@ -22,7 +25,8 @@ def suggest_step_size(
     a rule with feedback of its own starts from a small kernel, which grows towards that of gradient descent as the
     forward weights align. Feature learning makes K grow, up to several times at γ0 > 1, hence the default of a quarter.
 
-    **Arguments:** as for `train`; `safety` in (0, 1].
+    **Arguments:** as for `train`; `safety` in (0, 1]; `seed` matters only for rules that `theory` does not cover, whose
+    K(0) is sampled.
 
     **Returns:** η.
     """
@@ -37,20 +41,30 @@ def suggest_step_size(
 
 def _largest_eigenvalue(net: MLP, task: Task, rule: Rule, seed: int) -> float:
     """The largest |λ| of the initial eNTK, over samples and outputs together."""
-    start = train(
-        net,
-        task,
-        rule,
-        step_size=1.0,
-        steps=0,
-        replicates=1,
-        particles=max(1000, 20 * (task.samples + task.outputs)),
-        capacity=task.samples,
-        seed=seed,
-        progress=False,
-    )
-    size = task.samples * task.outputs
-    kernel = start["ntk"].values[0, 0]
+    kernel = _initial_kernel(net, task, rule, seed)
     if kernel.ndim == 4:
+        size = task.samples * task.outputs
         kernel = kernel.transpose(0, 2, 1, 3).reshape(size, size)
     return float(np.max(np.abs(np.linalg.eigvals(kernel))))
+
+
+def _initial_kernel(net: MLP, task: Task, rule: Rule, seed: int) -> np.ndarray:
+    """K(0): in closed form for the rules that the theory knows, and sampled for any other."""
+    try:
+        feedback_of(rule, "suggest_step_size")
+    except ArgumentError:
+        start = train(
+            net,
+            task,
+            rule,
+            step_size=1.0,
+            steps=0,
+            replicates=1,
+            particles=max(1000, 20 * (task.samples + task.outputs)),
+            capacity=task.samples,
+            seed=seed,
+            progress=False,
+        )
+        return start["ntk"].values[0, 0]
+    alone = Task(task.x, task.y[:, 0])  # with several outputs the same block stands for each, and nothing between them
+    return lazy(net, alone, rule, times=[0.0], record=("ntk",), progress=False)["ntk"].values

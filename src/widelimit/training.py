@@ -12,6 +12,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from . import checks
+from .batches import batch_order
 from .dynamics import Dynamics, Given
 from .network import MLP
 from .optimizer import Optimizer
@@ -52,6 +53,8 @@ def train(
     steps: int,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
+    batch_size: int | None = None,
+    batch_seed: int = 0,
     record_every: int = 1,
     replicates: int = 4,
     seed: int = 0,
@@ -74,6 +77,10 @@ def train(
     - `step_size` η, `steps`: time is step × η. Steps are exact at every width; there is no limit η → 0. The loss is a
       sum over samples, so stable step sizes shrink as samples are added: see [`suggest_step_size`].
     - `momentum`, `weight_decay`: see [`Optimizer`].
+    - `batch_size`, `batch_seed`: minibatches. Each step learns from `batch_size` samples, all of them unless given; the
+      sum over samples in the loss is then over the batch, so an epoch takes P/`batch_size` steps of the same size.
+      Epochs are random permutations from `batch_seed`, the same for all replicates and at every width: the order of
+      the data is part of the problem.
     - `record_every`: steps 0, record_every, 2·record_every, … up to `steps` are recorded, each as it was before its
       own update.
     - `replicates`: independent repetitions; standard errors are over them. Replicate r with seed s is the same
@@ -105,6 +112,7 @@ def train(
     checks.integer("replicates", replicates, at_least=1)
     checks.integer("seed", seed, at_least=0)
     checks.known("precision", precision, ("float64", "float32"))
+    batches = None if batch_size is None else batch_order(task.samples, batch_size, steps + 1, batch_seed)
     fabric = plan_fabric(net, task, width, particles, capacity, tolerance, growth, steps, precision)
     infinite = math.isinf(width)
     configuration = {
@@ -114,6 +122,8 @@ def train(
         "steps": int(steps),
         "momentum": float(momentum),
         "weight_decay": float(weight_decay),
+        "batch_size": None if batch_size is None else int(batch_size),
+        "batch_seed": int(batch_seed),
         "record_every": int(record_every),
         "replicates": int(replicates),
         "seed": int(seed),
@@ -123,7 +133,7 @@ def train(
     began = time.perf_counter()
     with at_precision(precision):
         dynamics, given = prepare(
-            net, task, rule, optimizer, fabric, precision, centred or infinite, two_time or fields
+            net, task, rule, optimizer, fabric, precision, centred or infinite, two_time or fields, batches
         )
         recorded = range(0, steps + 1, record_every)
         check_memory(dynamics, given, len(recorded), replicates, two_time)

@@ -19,7 +19,17 @@ from .. import checks, datasets
 from ..checks import ArgumentError
 from ..network import MLP
 from ..nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
-from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
+from ..rules import (
+    DirectFeedbackAlignment,
+    DirectRandomTargetProjection,
+    FeedbackAlignment,
+    GradientDescent,
+    Hebbian,
+    KolenPollack,
+    Rule,
+    SignSymmetric,
+    ThreeFactorHebbian,
+)
 from ..task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
 
 LOSSES: dict[str, Callable[[], Loss]] = {
@@ -40,6 +50,10 @@ RULES: dict[str, Callable[[RuleOptions], Rule]] = {
     "FeedbackAlignment": lambda options: FeedbackAlignment(options.correlation),
     "DirectFeedbackAlignment": lambda options: DirectFeedbackAlignment(),
     "Hebbian": lambda options: Hebbian(options.error_power),
+    "ThreeFactorHebbian": lambda options: ThreeFactorHebbian(),
+    "DirectRandomTargetProjection": lambda options: DirectRandomTargetProjection(),
+    "KolenPollack": lambda options: KolenPollack(),
+    "SignSymmetric": lambda options: SignSymmetric(options.tracking),
 }
 DATA = ("digits", "sphere", "npz")
 
@@ -118,16 +132,23 @@ class RuleOptions:
     """How it learns."""
 
     name: str = "GradientDescent"
-    """GradientDescent, FeedbackAlignment, DirectFeedbackAlignment or Hebbian."""
+    """GradientDescent, FeedbackAlignment, DirectFeedbackAlignment, Hebbian, ThreeFactorHebbian,
+    DirectRandomTargetProjection, KolenPollack or SignSymmetric."""
     correlation: float = 0.0
     """ρ between feedback weights and initial forward weights (FeedbackAlignment)."""
     error_power: int = 2
     """The total power of the error in the update: 0, 1 or 2 (Hebbian)."""
+    tracking: bool = True
+    """Signs of the weights as they are now, or, if false, as they were at the start (SignSymmetric)."""
 
     def build(self) -> Rule:
         """The rule. **Raises:** `ArgumentError` if the options cannot serve."""
         checks.known("rule.name", self.name, RULES)
-        for option, owner in (("correlation", "FeedbackAlignment"), ("error_power", "Hebbian")):
+        for option, owner in (
+            ("correlation", "FeedbackAlignment"),
+            ("error_power", "Hebbian"),
+            ("tracking", "SignSymmetric"),
+        ):
             default = next(f.default for f in dataclasses.fields(self) if f.name == option)
             if getattr(self, option) != default and self.name != owner:
                 raise ArgumentError(f"rule.{option} belongs to {owner}; the rule is {self.name}.")
@@ -150,6 +171,10 @@ class TrainingOptions:
     """β of heavy-ball momentum, in [0, 1)."""
     weight_decay: float = 0.0
     """λ: every weight matrix shrinks by 1 − ηλ a step."""
+    batch_size: int | None = None
+    """Samples that each step learns from; all of them unless given."""
+    batch_seed: int = 0
+    """Seed of the order in which minibatches take the samples."""
     record_every: int = 1
     """Record steps 0, record_every, 2·record_every, and so on."""
     replicates: int = 4

@@ -1,22 +1,32 @@
 """Learning rules, one file each: what travels backward, and what the pseudo-gradient g̃ is."""
 
-from .base import Draw, Rule, Tap, View, sweep, tapped, taps, untapped
+from .base import Draw, Rule, Tap, View, matrices, sweep, tapped, taps, untapped, with_matrices
 from .direct_feedback_alignment import DirectFeedbackAlignment
+from .direct_random_target_projection import DirectRandomTargetProjection
 from .feedback_alignment import FeedbackAlignment
 from .gradient_descent import GradientDescent
 from .hebbian import Hebbian
+from .kolen_pollack import KolenPollack
+from .sign_symmetric import SignSymmetric
+from .three_factor_hebbian import ThreeFactorHebbian
 
 __all__ = [
     "DirectFeedbackAlignment",
+    "DirectRandomTargetProjection",
     "Draw",
     "FeedbackAlignment",
     "GradientDescent",
     "Hebbian",
+    "KolenPollack",
     "Rule",
+    "SignSymmetric",
     "Tap",
+    "ThreeFactorHebbian",
     "View",
+    "matrices",
     "sweep",
     "tapped",
     "taps",
     "untapped",
+    "with_matrices",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..network import Activity, readout
@@ -24,20 +25,69 @@ class Tap:
     It holds the weights that result, and notes what was asked of them.
     """
 
-    def __init__(self, weights: Weights, probing: bool = False):
+    def __init__(self, weights: Weights, probing: bool = False, batch: tuple[Array, int] | None = None):
         self.origin = weights
         self.weights = weights
         self.probing = probing
+        self.batch = batch
         self.sent = 0
         self.initial = False
+        self.lessons: list[tuple[Array, Array]] = []
+        self.taught = 0
 
     def backward(self, vectors: Float[Array, "row above"], initial: bool = False) -> Float[Array, "row below"]:
         """Wᵀ g/√N of each row g (for the readout wᵀ Δ, unscaled); with W as it was at the start if `initial`."""
-        send = self.weights.probe_backward if self.probing else self.weights.backward
-        value, self.weights = send(vectors, initial, self.sent)
+        value, self.weights = self._send(self.weights, vectors, initial)
+        return value
+
+    def signs_backward(
+        self, vectors: Float[Array, "row above"], other: Tap | None, initial: bool = False
+    ) -> Float[Array, "row below"]:
+        """sign(W)ᵀ g/√N of each row g, with W as it was at the start if `initial`.
+
+        At infinite width sign(W) acts as √(2/π) W + √(1 − 2/π) W̃ with an independent frozen W̃, which is `other`; the
+        readout needs none, because its entries exist at every width.
+        """
+        source, share, rest = self.weights.signs(initial)
+        value, after = self._send(source, vectors, initial)
+        if source is self.weights:
+            self.weights = after
+        if other is None:
+            return value
+        if not rest:
+            other.sent += len(vectors)  # where the signs cannot be read, the rest goes through there
+            return share * value
+        return share * value + rest * other.backward(vectors)
+
+    def _send(self, source: Weights, vectors: Array, initial: bool) -> tuple[Array, Weights]:
+        if self.probing:
+            found = source.probe_backward(vectors, initial, self.sent)
+        else:
+            found = source.backward(vectors, initial, self.sent, self._places(len(vectors), self.sent))
         self.sent += len(vectors)
         self.initial = self.initial or initial
-        return value
+        return found
+
+    def learn(self, post: Float[Array, "row above"], pre: Float[Array, "row below"]) -> None:
+        """Let the matrix learn at this step, W += η (γ0/√N) Σ_μ post_μ pre_μᵀ, with the optimiser's momentum and decay.
+
+        It is for matrices of the rule's own: those of the network learn by the pseudo-gradient.
+        """
+        if self.probing:
+            return
+        code, self.weights = self.weights.encode(pre, self.taught, self._places(len(pre), self.taught))
+        self.lessons.append((post, code))
+        self.taught += len(pre)
+
+    def _places(self, count: int, before: int) -> Array | None:
+        """The rows that these vectors would take if all samples were sent: each time the batch comes, P further on."""
+        if self.batch is None:
+            return None
+        rows, samples = self.batch
+        if count % len(rows):
+            raise ValueError(f"a rule sends one vector a sample, or several; got {count} for {len(rows)} samples")
+        times = range(before // len(rows), (before + count) // len(rows))
+        return jnp.concatenate([rows + samples * time for time in times])
 
 
 class View:
@@ -49,6 +99,7 @@ class View:
     * `error`, `targets`: Δ and y, each (row, output).
     * `coefficients` (row, output): what enters at the top. A rule that is linear in the error sends these numbers
       where it would send Δ.
+    * `weighted(signal)`: a signal that was made from the coefficients, as the update weighs it: Σ_c Δ_c g̃_c.
     """
 
     def __init__(
@@ -59,6 +110,7 @@ class View:
         error: Float[Array, "row unit"],
         targets: Float[Array, "row unit"],
         coefficients: Float[Array, "row unit"],
+        unweighted: bool = False,
     ):
         self.weights = weights
         self.feedback = feedback
@@ -68,6 +120,11 @@ class View:
         self.error = error
         self.targets = targets
         self.coefficients = coefficients
+        self._unweighted = unweighted
+
+    def weighted(self, signal: Float[Array, "row neuron"]) -> Float[Array, "row neuron"]:
+        """What the update makes of a signal: times the error where coefficients stood for it."""
+        return self.error * signal if self._unweighted else signal
 
     @property
     def hidden_layers(self) -> int:
@@ -98,7 +155,9 @@ class Draw:
         return [weights for weights, _ in self._made]
 
     def weights(self, layer: int) -> Weights:
-        """A random matrix shaped like W^ℓ (ℓ = L: like the readout), independent of it, for backward use."""
+        """A random matrix shaped like W^ℓ (ℓ = L: like the readout), independent of it: to send back through, and,
+        with [`Tap.learn`], to learn.
+        """
         traffic = self._traffic(len(self._made))
         below, above = self._between(layer)
         if above is None:
@@ -112,6 +171,11 @@ class Draw:
     def vectors(self, layer: int) -> Float[Array, "unit neuron"]:
         """Frozen vectors z̃^ℓ with N(0, 1) entries, one for each output."""
         return self._populations[layer - 1].draw(self.outputs)
+
+    def learns(self, feedback: Any) -> list[bool]:
+        """Whether each weight matrix in the container that a rule made learns."""
+        learning = {id(weights): self._traffic(index).forward > 0 for index, (weights, _) in enumerate(self._made)}
+        return [learning.get(id(weights), False) for weights in matrices(feedback)]
 
     def furnish(self, feedback: Any) -> Any:
         """The container that a rule made of these objects, with what measurements of its weights need."""
@@ -166,9 +230,10 @@ def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
     return tuple(signals)
 
 
-def tapped(tree: Any, probing: bool = False) -> Any:
-    """The container with every weight matrix in it wrapped as a tap."""
-    return jax.tree.map(lambda leaf: Tap(leaf, probing) if _is_weights(leaf) else leaf, tree, is_leaf=_is_weights)
+def tapped(tree: Any, probing: bool = False, batch: tuple[Array, int] | None = None) -> Any:
+    """The container with every weight matrix in it wrapped as a tap; `batch` has the samples that are sent, of P."""
+    wrap = lambda leaf: Tap(leaf, probing, batch) if _is_weights(leaf) else leaf  # noqa: E731
+    return jax.tree.map(wrap, tree, is_leaf=_is_weights)
 
 
 def untapped(tree: Any) -> Any:
@@ -179,6 +244,17 @@ def untapped(tree: Any) -> Any:
 def taps(tree: Any) -> list[Tap]:
     """The taps in a container."""
     return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_tap) if isinstance(leaf, Tap)]
+
+
+def matrices(tree: Any) -> list[Weights]:
+    """The weight matrices in a container."""
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_weights) if isinstance(leaf, Weights)]
+
+
+def with_matrices(tree: Any, new: Sequence[Weights]) -> Any:
+    """The container with its weight matrices replaced, in the order of [`matrices`]."""
+    left = iter(new)
+    return jax.tree.map(lambda leaf: next(left) if _is_weights(leaf) else leaf, tree, is_leaf=_is_weights)
 
 
 def _is_weights(leaf: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .population import Population
 
@@ -41,16 +41,25 @@ class Weights(eqx.Module):
     """
 
     @abc.abstractmethod
-    def forward(self, features: Float[Array, "row below"]) -> tuple[Float[Array, "row above"], Array, Self]:
-        """W ϕ with the layer's scale (1/√N between hidden layers), a code of ϕ for `outer`, and the new weights."""
+    def forward(
+        self, features: Float[Array, "row below"], places: Int[Array, " row"] | None = None
+    ) -> tuple[Float[Array, "row above"], Array, Self]:
+        """W ϕ with the layer's scale (1/√N between hidden layers), a code of ϕ for `outer`, and the new weights.
+
+        `places` says which of the rows that pass at a step these are, where they are not all of them in order.
+        """
 
     @abc.abstractmethod
     def backward(
-        self, gradients: Float[Array, "row above"], initial: bool = False, offset: int = 0
+        self,
+        gradients: Float[Array, "row above"],
+        initial: bool = False,
+        offset: int = 0,
+        places: Int[Array, " row"] | None = None,
     ) -> tuple[Float[Array, "row below"], Self]:
         """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`.
 
-        `offset` rows have been sent before these in the same step.
+        `offset` rows have been sent before these in the same step; `places` as in `forward`.
         """
 
     @abc.abstractmethod
@@ -62,6 +71,16 @@ class Weights(eqx.Module):
         self, gradients: Float[Array, "row above"], initial: bool = False, offset: int = 0
     ) -> tuple[Float[Array, "row below"], Self]:
         """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
+
+    @abc.abstractmethod
+    def signs(self, initial: bool = False) -> tuple[Weights, float, float]:
+        """What sign(W) is made of: weights, their share, and the share of an independent random matrix beside them."""
+
+    @abc.abstractmethod
+    def encode(
+        self, features: Float[Array, "row below"], offset: int = 0, places: Int[Array, " row"] | None = None
+    ) -> tuple[Array, Self]:
+        """A code of ϕ for `outer`, and the new weights, without the product W ϕ."""
 
     @abc.abstractmethod
     def outer(self, post: Float[Array, "row above"], code: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -33,14 +34,14 @@ class DeferredWeights(Weights):
     spare_up: Float[Array, "test above"]
     spare_down: Float[Array, "probe below"]
 
-    def forward(self, features):
-        code, sent_up = self.sent_up.extend(features)
+    def forward(self, features, places=None):
+        code, sent_up = self.sent_up.extend(features, 0, places)
         revealed = eqx.tree_at(lambda w: w.sent_up, self, sent_up)
         response = self.sent_down.compose(self.sent_down.answers(features))
         return revealed._up(code) + self.shrink * response, code.lasting, revealed
 
-    def backward(self, gradients, initial=False, offset=0):
-        code, sent_down = self.sent_down.extend(gradients, offset)
+    def backward(self, gradients, initial=False, offset=0, places=None):
+        code, sent_down = self.sent_down.extend(gradients, offset, places)
         revealed = eqx.tree_at(lambda w: w.sent_down, self, sent_down)
         return revealed._down(gradients, code, initial), revealed
 
@@ -55,6 +56,14 @@ class DeferredWeights(Weights):
         code, sent_down = self.sent_down.append(gradients, spare)
         probed = dataclasses.replace(self, sent_down=sent_down)
         return probed._down(gradients, code, initial), probed
+
+    def signs(self, initial=False):
+        # A random matrix with the law of sign(W): its correlation with normal entries, and the rest as one of its own.
+        return self, math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi)
+
+    def encode(self, features, offset=0, places=None):
+        code, sent_up = self.sent_up.extend(features, offset, places)
+        return code.lasting, eqx.tree_at(lambda w: w.sent_up, self, sent_up)
 
     def outer(self, post, code):
         return code.T @ post

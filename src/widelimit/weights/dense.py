@@ -40,10 +40,10 @@ class DenseWeights(Weights):
         self.forward_scale = forward_scale
         self.backward_scale = forward_scale if backward_scale is None else backward_scale
 
-    def forward(self, features):
+    def forward(self, features, places=None):
         return features @ self.matrix * self.forward_scale, features, self
 
-    def backward(self, gradients, initial=False, offset=0):
+    def backward(self, gradients, initial=False, offset=0, places=None):
         matrix = self._start() if initial else self.matrix
         # The transpose is made explicit: a few wide rows times a transposed square matrix is three times slower
         # on the CPU than the matrix times a few tall columns.
@@ -55,6 +55,13 @@ class DenseWeights(Weights):
 
     def probe_backward(self, gradients, initial=False, offset=0):
         return self.backward(gradients, initial)
+
+    def signs(self, initial=False):
+        signs = jnp.sign(self._start() if initial else self.matrix)
+        return DenseWeights(signs, self.forward_scale, self.backward_scale, keep_initial=initial), 1.0, 0.0
+
+    def encode(self, features, offset=0, places=None):
+        return features, self
 
     def outer(self, post, code):
         return self.backward_scale * (code.T @ post)

@@ -98,15 +98,19 @@ class Revealed(eqx.Module):
         """The inner products of `y`, on the other side, with the noise: the coordinates of Ωᵀ y in the basis."""
         return Code(_inner(y, self.noise), _inner(y, self.passing_noise))
 
-    def extend(self, x: Float[Array, "row source"], offset: int = 0) -> tuple[Code, Self]:
+    def extend(
+        self, x: Float[Array, "row source"], offset: int = 0, places: Int[Array, " row"] | None = None
+    ) -> tuple[Code, Self]:
         """Send the vectors `x`: keep what lasts, let the rest pass. Returns their code, which is complete.
 
-        `offset` vectors have been sent before in the same step: what passed of them is still known.
+        `offset` vectors have been sent before in the same step: what passed of them is still known. Each vector passes
+        in a row of its own, so that it meets the same noise at every step: in the rows after `offset`, or, where not
+        all vectors are sent at each step, in those that `places` names.
         """
         limits = self.truncation
         code = _inner(x, self.basis)
         rest = x - code @ self.basis
-        earlier = self.passing_basis[:offset]
+        earlier = self.passing_basis[: offset if places is None else len(self.passing_basis) * (offset > 0)]
         known = _inner(rest, earlier)
         rest = rest - known @ earlier
         if limits.exact:  # a second pass: what rounding left of the first is not small beside a tiny residual
@@ -138,9 +142,14 @@ class Revealed(eqx.Module):
         basis, code = lax.cond(new > 0, grow, lambda basis, code: (basis, code), self.basis, code)
         passes = jnp.where(jnp.arange(len(power)) < new, 0, power)
         root, rows = _root(passes, directions, rest)
-        later = self.passing_basis[offset + len(x) :]
-        passing_basis = jnp.concatenate([earlier, rows, later])
-        passing = jnp.concatenate([known, root, jnp.zeros((len(x), len(later)), x.dtype)], axis=1)
+        if places is None:
+            later = self.passing_basis[offset + len(x) :]
+            passing_basis = jnp.concatenate([earlier, rows, later])
+            passing = jnp.concatenate([known, root, jnp.zeros((len(x), len(later)), x.dtype)], axis=1)
+        else:  # rows of vectors that are not sent at this step are empty
+            room = len(self.passing_basis) - len(earlier)
+            passing_basis = jnp.pad(earlier, ((0, room), (0, 0))).at[places].set(rows)
+            passing = jnp.pad(known, ((0, 0), (0, room))).at[:, places].set(root)
         extended = eqx.tree_at(
             lambda r: (r.basis, r.passing_basis, r.filled, r.dropped),
             self,
