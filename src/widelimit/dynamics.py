@@ -132,8 +132,8 @@ class Dynamics:
         state = eqx.tree_at(lambda s: s.test_origin, state, record["test_origin"])
         batch = given.batch(state.step)
         if batch is not None:  # all samples were measured; a batch of them is learned from
-            seen = eqx.tree_at(lambda s: (s.network, s.feedback), state, (moment.network, moment.feedback))
-            state, moment = self._look(given, seen, batch)
+            state = dataclasses.replace(state, network=moment.network, feedback=moment.feedback)
+            state, moment = self._look(given, state, batch)
         return self._update(given, state, moment), record
 
     def proceed(self, given: Given, state: State, steps: Int[Array, ""]) -> State:

@@ -113,6 +113,8 @@ def train(
     checks.integer("seed", seed, at_least=0)
     checks.known("precision", precision, ("float64", "float32"))
     batches = None if batch_size is None else batch_order(task.samples, batch_size, steps + 1, batch_seed)
+    if batch_size == task.samples:  # in any order, all of them
+        batches = None
     fabric = plan_fabric(net, task, width, particles, capacity, tolerance, growth, steps, precision)
     infinite = math.isinf(width)
     configuration = {
