@@ -5,6 +5,8 @@ Sizes of letters are relative to matplotlib's `font.size`, so that one set of pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -45,16 +47,18 @@ def points(
     count: int = 10,
     size: float = 4.0,
     marker: str = "o",
+    along: str = "time",
 ) -> None:
-    """Means over replicates in time as points with standard errors.
+    """Means over replicates as points with standard errors, along the time or another coordinate.
 
-    About `count` of them, at times that differ between the curves 0 ≤ `index` < `of`, so that they do not hide each
+    About `count` of them, at places that differ between the curves 0 ≤ `index` < `of`, so that they do not hide each
     other.
     """
-    stride = max(1, round(values.sizes["step"] / (count - 1)))
-    chosen = values.isel(step=slice(index * stride // of, None, stride))
+    dim = str(values[along].dims[0])
+    stride = max(1, round(values.sizes[dim] / (count - 1)))
+    chosen = values.isel({dim: slice(index * stride // of, None, stride)})
     axes.errorbar(
-        chosen["time"].values,
+        chosen[along].values,
         observables.mean(chosen).values,
         observables.standard_error(chosen).values,
         color=colour,
@@ -126,3 +130,22 @@ def matrix(
     for spine in axes.spines.values():
         spine.set_color("0.7")
     return image
+
+
+def matrices(
+    grid: np.ndarray, columns: Mapping[str, Sequence[xr.DataArray]], target: xr.DataArray, rows: Sequence[str]
+) -> None:
+    """Kernels as images in a grid of axes: a column for each name, in its colour, and a row for each of `rows`.
+
+    A column has one scale, symmetric about zero, which is written below it; samples are ordered by class.
+    """
+    order, edges = by_class(target)
+    for index, (name, kernels) in enumerate(columns.items()):
+        shown = [averaged(kernel) for kernel in kernels]
+        limit = max(float(np.abs(kernel).max()) for kernel in shown)
+        for axes, kernel in zip(grid[:, index], shown, strict=True):
+            matrix(axes, kernel, order, edges, limit)
+        grid[0, index].set_title(name, fontsize="small", color=darker(colour(index)))
+        grid[-1, index].set_xlabel(f"± {limit:.2g}", fontsize="x-small")
+    for axes, row in zip(grid[:, 0], rows, strict=True):
+        axes.set_ylabel(row, fontsize="small")

@@ -1,0 +1,30 @@
+"""How kernels of features overlap with the targets: what Figs. 4 and 5 measure of linear networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+
+def along_targets(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+    """H_y = yᵀHy/|y|² of a kernel with the dimensions `sample` and `sample2`."""
+    other = target.rename(sample="sample2")
+    return (kernel * target * other).sum(("sample", "sample2")) / (target**2).sum("sample")
+
+
+def trace(kernel: xr.DataArray) -> xr.DataArray:
+    """Tr H of a kernel with the dimensions `sample` and `sample2`."""
+    one = xr.DataArray(np.eye(kernel.sizes["sample"]), dims=("sample", "sample2"))
+    return (kernel * one).sum(("sample", "sample2"))
+
+
+def exact(run: xr.Dataset) -> xr.Dataset:
+    """A solution of the theory that no sampling enters, without its one replicate: its numbers have no errors."""
+    return run.isel(replicate=0, drop=True)
+
+
+def initial_rate(run: xr.Dataset) -> xr.DataArray:
+    """yᵀ(df/dt)/|y|² over the first step of a run; it is yᵀK(0)y/|y|², up to what K changes by in that step."""
+    first = run["output"].isel(step=[0, 1])
+    rate = first.diff("step").isel(step=0) / float(run["time"].diff("step")[0])
+    return (rate * run["target"]).sum("sample") / (run["target"] ** 2).sum("sample")
