@@ -64,6 +64,18 @@ class Setting:
         )
 
 
+SMALL: dict[str, Any] = {
+    "step_size": 0.02,
+    "steps": 50,
+    "particles": 2000,
+    "capacity": 50,
+    "replicates": 8,
+    "width": 600,
+    "networks": 8,
+}
+"""The small version of what the two figures have in common."""
+
+
 def diagonal(kernel: xr.DataArray) -> xr.DataArray:
     """K_μμ of a kernel (…, sample, sample2), with the dimension `sample`."""
     samples = xr.DataArray(np.arange(kernel.sizes["sample"]), dims="diagonal")

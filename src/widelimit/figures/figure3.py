@@ -18,7 +18,7 @@ from ..plots import parts
 from . import approach, claims, style, widths
 from .base import PaperFigure, Results, chosen, stated
 from .claims import Claim
-from .direct_feedback import Setting, diagonal
+from .direct_feedback import SMALL, Setting, diagonal
 from .estimates import along, estimate, steps_along
 
 Measure = Callable[[xr.Dataset], xr.DataArray]
@@ -287,13 +287,7 @@ FIGURE = PaperFigure(
     ),
     parameters=Parameters(),
     quick=Parameters(
-        step_size=0.02,
-        steps=50,
-        particles=2000,
-        capacity=50,
-        replicates=8,
-        width=600,
-        networks=8,
+        **SMALL,
         narrower=(100,),
         narrower_networks=(32,),
         record_every=5,

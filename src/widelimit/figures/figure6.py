@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 import widelimit as wl
 from widelimit import observables
@@ -18,7 +19,7 @@ from ..plots import parts
 from . import claims, style
 from .base import PaperFigure, Results, chosen
 from .claims import Claim
-from .direct_feedback import Setting, diagonal
+from .direct_feedback import SMALL, Setting, diagonal
 from .estimates import Estimate, along, steps_along
 
 
@@ -206,7 +207,8 @@ def _draw_images(sides: list[xr.DataArray], part: SubFigure) -> None:
         axes.set_title(rf"$\ell = {layer}$", fontsize="small")
     for axes in grid[1]:
         axes.set_xlabel("$s$", fontsize="small", labelpad=-4)
-    part.colorbar(drawn, ax=grid, aspect=30).ax.tick_params(labelsize="x-small")
+    bar = part.colorbar(drawn, ax=grid, aspect=30, ticks=MaxNLocator(6, integer=True))
+    bar.ax.tick_params(labelsize="x-small")
 
 
 def _draw_cuts(sides: list[xr.DataArray], axes: Axes) -> None:
@@ -232,13 +234,7 @@ FIGURE = PaperFigure(
     ),
     parameters=Parameters(),
     quick=Parameters(
-        step_size=0.02,
-        steps=50,
-        particles=2000,
-        capacity=50,
-        replicates=8,
-        width=600,
-        networks=8,
+        **SMALL,
         record_every=5,
         coarse_step_size=0.1,
         coarse_steps=10,
