@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 import widelimit as wl
@@ -74,9 +73,3 @@ SMALL: dict[str, Any] = {
     "networks": 8,
 }
 """The small version of what the two figures have in common."""
-
-
-def diagonal(kernel: xr.DataArray) -> xr.DataArray:
-    """K_μμ of a kernel (…, sample, sample2), with the dimension `sample`."""
-    samples = xr.DataArray(np.arange(kernel.sizes["sample"]), dims="diagonal")
-    return kernel.isel(sample=samples, sample2=samples).rename(diagonal="sample")

@@ -257,20 +257,14 @@ def _densities(given: Parameters, found: Results, part: SubFigure) -> None:
 
 def _kernels(found: Results, part: SubFigure) -> None:
     halves = part.subfigures(1, 2)
-    order, edges = parts.by_class(found["theory-GD"]["target"])
     shown = (("e", r"\Phi", "feature_kernel"), ("f", r"\tilde G", "pseudo_gradient_kernel"))
     for (letter, symbol, variable), half in zip(shown, halves, strict=True):  # type: ignore[arg-type]
         grid = half.subplots(2, len(_RULES))
         half.suptitle(rf"$\bf{{{letter}}}$   ${symbol}$ at the end", x=0.03, ha="left", fontsize="medium")
-        for column, name in enumerate(_RULES):
-            pair = [parts.averaged(found[f"{side}-{name}"][variable].isel(layer=-1, step=-1)) for side in _SIDES]
-            limit = max(float(np.abs(kernel).max()) for kernel in pair)
-            for axes, kernel in zip(grid[:, column], pair, strict=True):
-                parts.matrix(axes, kernel, order, edges, limit)
-            grid[0, column].set_title(name, fontsize="small", color=parts.darker(parts.colour(column)))
-            grid[1, column].set_xlabel(f"± {limit:.2g}", fontsize="x-small")
-        for axes, side in zip(grid[:, 0], _SIDES, strict=True):
-            axes.set_ylabel(side, fontsize="small")
+        columns = {
+            name: [found[f"{side}-{name}"][variable].isel(layer=-1, step=-1) for side in _SIDES] for name in _RULES
+        }
+        parts.matrices(grid, columns, found["theory-GD"]["target"], _SIDES)
 
 
 FIGURE = PaperFigure(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -15,10 +12,11 @@ from matplotlib.figure import Figure, SubFigure
 from widelimit import observables
 
 from ..plots import parts
+from . import alignments as measured
 from . import approach, claims, style, widths
 from .base import PaperFigure, Results, chosen, stated
 from .claims import Claim
-from .direct_feedback import SMALL, Setting, diagonal
+from .direct_feedback import SMALL, Setting
 from .estimates import along, estimate, steps_along
 
 Measure = Callable[[xr.Dataset], xr.DataArray]
@@ -54,54 +52,6 @@ def _runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
     return runs
 
 
-# --- what is measured of a run
-
-
-_loss: Measure = operator.itemgetter("loss")
-_ntk: Measure = operator.itemgetter("ntk")
-
-
-def _ntk_alignment(run: xr.Dataset) -> xr.DataArray:
-    """A(K, yyᵀ)."""
-    return observables.alignment(run["ntk"], run["target"])
-
-
-def _feature_alignment(run: xr.Dataset) -> xr.DataArray:
-    """A(Φ^L, yyᵀ)."""
-    return observables.alignment(run["feature_kernel"].isel(layer=-1), run["target"])
-
-
-def _correlation(run: xr.Dataset) -> xr.DataArray:
-    """corr(g, g̃): the cosine g·g̃/(|g||g̃|) averaged over layers and samples."""
-    norms = diagonal(run["gradient_kernel"]) * run["pseudo_gradient_norm"]
-    return (diagonal(run["pseudo_gradient_kernel"]) / norms**0.5).mean(["layer", "sample"])
-
-
-def _weighted_correlation(run: xr.Dataset) -> xr.DataArray:
-    """The same with samples weighted by |g||g̃|."""
-    return observables.gradient_alignment(run).mean("layer")
-
-
-def _separation(run: xr.Dataset) -> xr.DataArray:
-    """How far K parts the classes: its mean within classes less that between them, over the mean of its diagonal."""
-    kernel, y, dims = run["ntk"], run["target"].values, ("sample", "sample2")
-    within = xr.DataArray(np.equal.outer(y, y) & ~np.eye(len(y), dtype=bool), dims=dims)
-    between = xr.DataArray(np.not_equal.outer(y, y), dims=dims)
-    return (kernel.where(within).mean(dims) - kernel.where(between).mean(dims)) / diagonal(kernel).mean("sample")
-
-
-def _leading_share(run: xr.Dataset) -> xr.DataArray:
-    """The largest eigenvalue of Φ^L as a share of its trace: 1 for a kernel of rank one."""
-    kernel = run["feature_kernel"].isel(layer=-1).transpose(..., "sample", "sample2")
-    return kernel[..., 0, 0].copy(data=np.linalg.eigvalsh(kernel.values)[..., -1]) / diagonal(kernel).sum("sample")
-
-
-def _halving_time(run: xr.Dataset) -> xr.DataArray:
-    """When the loss has fallen to half, between recorded steps by a straight line."""
-    loss, time = run["loss"].transpose("replicate", "step").values, run["time"].values
-    return xr.DataArray([np.interp(-one[0] / 2, -one, time) for one in loss], dims="replicate")
-
-
 def _each(given: Parameters, found: Results, side: str, measure: Measure) -> xr.DataArray:
     """A measure of the runs of one side at every γ0, with the dimension `richness`."""
     runs = [measure(found[f"{side}-{g:g}"]) for g in given.richness]
@@ -128,12 +78,14 @@ def _claims(given: Parameters, found: Results) -> list[Claim]:
         pairs = {f"γ0 = {g:g}": tuple(side.sel(richness=g) for side in sides) for g in given.richness}
         return claims.agrees(f"Theory is within error of networks of width {given.width}: {what}", pairs, over)  # type: ignore[arg-type]
 
-    loss, rank = networks(_loss), networks(_leading_share).sel(richness=most)
+    loss, rank = networks(measured.loss), networks(measured.leading_share).sel(richness=most)
     halfway = loss.isel(step=loss.sizes["step"] // 2)
-    features, kernel = networks(_feature_alignment).isel(last), networks(_ntk_alignment).isel(last)
+    features, kernel = networks(measured.feature_alignment).isel(last), networks(measured.tangent_alignment).isel(last)
     return [
         _ordered(f"Larger γ0 trains faster: loss at t = {float(halfway['time']):g}", halfway, claims.descending),
-        _ordered("Larger γ0 trains faster: time to half the loss, theory", theory(_halving_time), claims.descending),
+        _ordered(
+            "Larger γ0 trains faster: time to half the loss, theory", theory(measured.halving_time), claims.descending
+        ),
         _ordered("A(Φ^L, yyᵀ) ends higher for larger γ0", features),
         claims.above(
             f"Φ^L ends aligned with yyᵀ at γ0 = {most:g}: A(Φ^L, yyᵀ)", estimate(features.sel(richness=most)), 0.99
@@ -144,14 +96,16 @@ def _claims(given: Parameters, found: Results) -> list[Claim]:
             0.95,
             note=f"{estimate(rank.isel(step=0)).value:.2f} at the start",
         ),
-        *_gradient_alignment(networks(_correlation), theory(_correlation), theory(_weighted_correlation)),
-        _ordered("K ends more clustered by class for larger γ0", networks(_separation).isel(last)),
+        *_gradient_alignment(
+            networks(measured.correlation), theory(measured.correlation), theory(measured.weighted_correlation)
+        ),
+        _ordered("K ends more clustered by class for larger γ0", networks(measured.separation).isel(last)),
         _ordered("A(K, yyᵀ) ends higher for larger γ0", kernel),
-        agree("loss", _loss, "step"),
-        agree("A(Φ^L, yyᵀ)", _feature_alignment, "step"),
-        agree("corr(g, g̃)", _correlation, "step"),
-        agree("A(K, yyᵀ)", _ntk_alignment, "step"),
-        agree("K", _ntk, "step", "sample", "sample2"),
+        agree("loss", measured.loss, "step"),
+        agree("A(Φ^L, yyᵀ)", measured.feature_alignment, "step"),
+        agree("corr(g, g̃)", measured.correlation, "step"),
+        agree("A(K, yyᵀ)", measured.tangent_alignment, "step"),
+        agree("K", measured.tangent, "step", "sample", "sample2"),
         _inverse_width(given, found),
         _smaller_error(given, found),
     ]
@@ -175,11 +129,12 @@ def _smaller_error(given: Parameters, found: Results) -> Claim:
     """In networks of all widths, the same initial weights at every γ0."""
     every = [approach.scaled(_errors(given, found, g)) for g in given.richness]
     scaled = xr.concat(every, xr.Variable("richness", list(given.richness)))
-    size = (observables.mean(_each(given, found, "theory", _ntk)) ** 2).sum(["sample", "sample2"]).mean("step")
+    limit = observables.mean(_each(given, found, "theory", measured.tangent))
+    size = (limit**2).sum(["sample", "sample2"]).mean("step")
     absolute = ", ".join(f"{float(one):.3g}" for one in observables.mean(scaled) * size)
     claim = _ordered("The error of the theory for K is smaller for larger γ0: N times it", scaled, claims.descending)
     note = f"In absolute terms it grows, N⟨|K_N − K_∞|²⟩ = {absolute}, but less than |K|²"
-    return dataclasses.replace(claim, note=f"{claim.note} {note}")
+    return replace(claim, note=f"{claim.note} {note}")
 
 
 def _ordered(statement: str, values: xr.DataArray, claim: Callable[..., Claim] = claims.ascending) -> Claim:
@@ -237,9 +192,9 @@ def _draw(given: Parameters, found: Results) -> Figure:
 
 def _draw_curves(given: Parameters, found: Results, part: SubFigure) -> None:
     panels = (
-        ("a", "Loss", _loss),
-        ("b", r"Task alignment $A(\Phi^L\!,\, yy^\top)$", _feature_alignment),
-        ("c", r"Gradient alignment corr$(g,\, \tilde g)$", _correlation),
+        ("a", "Loss", measured.loss),
+        ("b", r"Task alignment $A(\Phi^L\!,\, yy^\top)$", measured.feature_alignment),
+        ("c", r"Gradient alignment corr$(g,\, \tilde g)$", measured.correlation),
     )
     row = part.subplots(1, 3)
     for axes, (letter, title, measure) in zip(row, panels, strict=True):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -19,8 +18,9 @@ from ..plots import parts
 from . import claims, style
 from .base import PaperFigure, Results, chosen
 from .claims import Claim
-from .direct_feedback import SMALL, Setting, diagonal
+from .direct_feedback import SMALL, Setting
 from .estimates import Estimate, along, steps_along
+from .overlaps import trace
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Parameters(Setting):
     @property
     def coarse(self) -> Parameters:
         """The same with fewer and larger steps up to the same time."""
-        return dataclasses.replace(self, step_size=self.coarse_step_size, steps=self.coarse_steps)
+        return replace(self, step_size=self.coarse_step_size, steps=self.coarse_steps)
 
 
 FEATURES, GRADIENTS = "feature_trace", "pseudo_gradient_trace"
@@ -64,7 +64,7 @@ def _runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
 def _traces(run: xr.Dataset) -> xr.Dataset:
     """Tr Φ^ℓ(t, s) and Tr G̃^ℓ(t, s), which is all that is kept: the kernels of all pairs of samples are large."""
     names = {FEATURES: "feature_kernel_two_time", GRADIENTS: "pseudo_gradient_kernel_two_time"}
-    traces = {name: diagonal(run[kernel]).sum("sample") for name, kernel in names.items()}
+    traces = {name: trace(run[kernel]) for name, kernel in names.items()}
     return xr.Dataset(traces, attrs=run.attrs).transpose("replicate", "layer", "step", "step2")
 
 
@@ -167,7 +167,7 @@ def _in_all_layers(statement: str, values: xr.DataArray, note: str = "") -> Clai
     """That a number is above zero in every layer; measured is the one that is least certain."""
     found: list[Estimate] = along(values, "layer")
     claim = claims.ascending(statement, found, steps=found, note=note)
-    return dataclasses.replace(claim, expected="> 0 in every layer")
+    return replace(claim, expected="> 0 in every layer")
 
 
 # --- the picture
