@@ -7,6 +7,8 @@ import xarray as xr
 
 from widelimit import observables
 
+from .overlaps import diagonal, mean_diagonal, trace
+
 
 def loss(run: xr.Dataset) -> xr.DataArray:
     """The training loss."""
@@ -37,7 +39,7 @@ def feature_alignment(run: xr.Dataset) -> xr.DataArray:
 def leading_share(run: xr.Dataset) -> xr.DataArray:
     """The largest eigenvalue of Φ^L as a share of its trace: 1 for a kernel of rank one."""
     kernel = run["feature_kernel"].isel(layer=-1).transpose(..., "sample", "sample2")
-    return kernel[..., 0, 0].copy(data=np.linalg.eigvalsh(kernel.values)[..., -1]) / diagonal(kernel).sum("sample")
+    return kernel[..., 0, 0].copy(data=np.linalg.eigvalsh(kernel.values)[..., -1]) / trace(kernel)
 
 
 def separation(run: xr.Dataset) -> xr.DataArray:
@@ -45,7 +47,7 @@ def separation(run: xr.Dataset) -> xr.DataArray:
     kernel, y, dims = run["ntk"], run["target"].values, ("sample", "sample2")
     within = xr.DataArray(np.equal.outer(y, y) & ~np.eye(len(y), dtype=bool), dims=dims)
     between = xr.DataArray(np.not_equal.outer(y, y), dims=dims)
-    return (kernel.where(within).mean(dims) - kernel.where(between).mean(dims)) / diagonal(kernel).mean("sample")
+    return (kernel.where(within).mean(dims) - kernel.where(between).mean(dims)) / mean_diagonal(kernel)
 
 
 def correlation(run: xr.Dataset) -> xr.DataArray:
@@ -57,9 +59,3 @@ def correlation(run: xr.Dataset) -> xr.DataArray:
 def weighted_correlation(run: xr.Dataset) -> xr.DataArray:
     """Σ_μ g·g̃/√(Σ_μ |g|² Σ_μ |g̃|²) averaged over layers: samples weigh as the norms of their gradients."""
     return observables.gradient_alignment(run).mean("layer")
-
-
-def diagonal(kernel: xr.DataArray) -> xr.DataArray:
-    """K_μμ of a kernel (…, sample, sample2), with the dimension `sample`."""
-    samples = xr.DataArray(np.arange(kernel.sizes["sample"]), dims="diagonal")
-    return kernel.isel(sample=samples, sample2=samples).rename(diagonal="sample")

@@ -12,7 +12,7 @@ import widelimit as wl
 from widelimit import observables
 
 from .base import chosen, stated
-from .overlaps import along_targets, exact, trace
+from .overlaps import along_targets, exact, mean_diagonal
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def loss(run: xr.Dataset) -> xr.DataArray:
 
 def backward(run: xr.Dataset) -> xr.DataArray:
     """G̃^ℓ averaged over samples."""
-    return trace(run["pseudo_gradient_kernel"]) / run.sizes["sample"]
+    return mean_diagonal(run["pseudo_gradient_kernel"])
 
 
 def tangent(run: xr.Dataset) -> xr.DataArray:

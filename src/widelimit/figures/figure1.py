@@ -19,6 +19,7 @@ from . import claims, style
 from .base import PaperFigure, Results, chosen, stated
 from .claims import Claim
 from .estimates import Estimate, difference, estimate
+from .overlaps import mean_diagonal
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,7 @@ def _task_alignment(run: xr.Dataset) -> xr.DataArray:
 
 def _mean_diagonal(run: xr.Dataset) -> xr.DataArray:
     """G̃ averaged over samples, (1/P) Σ_μ G̃_μμ."""
-    samples = xr.DataArray(np.arange(run.sizes["sample"]), dims="diagonal")
-    kernel = run["pseudo_gradient_kernel"].isel(layer=-1)
-    return kernel.isel(sample=samples, sample2=samples).mean("diagonal")
+    return mean_diagonal(run["pseudo_gradient_kernel"].isel(layer=-1))
 
 
 def _preactivations(run: xr.Dataset) -> np.ndarray:
@@ -101,7 +100,7 @@ def _claims(given: Parameters, found: Results) -> list[Claim]:
     loss = theory["GD"]["loss"]
     lowest_other = min((start[name] for name in ("GD", "GLN")), key=lambda one: one.value)
     return [
-        claims.above("The loss under GD falls a hundredfold", _quotient(loss.isel(step=0), loss.isel(step=-1)), 100.0),
+        claims.above("The loss under GD falls a hundredfold", estimate(loss.isel(step=0) / loss.isel(step=-1)), 100.0),
         agree("loss", lambda run: run["loss"], "step"),
         agree("task alignment A(K, yyᵀ)", _task_alignment, "step"),
         agree("G̃, averaged over samples", _mean_diagonal, "step"),
@@ -134,37 +133,28 @@ def _claims(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _quotient(a: xr.DataArray, b: xr.DataArray) -> Estimate:
-    return estimate(a / b)
-
-
 def _same_density(name: str, pairs: Mapping[str, list[xr.Dataset]]) -> Claim:
     """Distances between theory and a network against those between two networks, with as many neurons each."""
     theory, network = (_preactivations(run) for run in pairs[name])
     theory = theory[..., : network.shape[-1]]
     null = _distances(network, np.roll(network, 1, axis=0))
     other = _preactivations(pairs["FA" if name == "GD" else "GD"][1])
-    scale = float(np.mean(_distances(network, other)))
-    found = difference(_mean(_distances(theory, network)), _mean(null))
+    scale = float(_distances(network, other).mean())
+    found = difference(estimate(_distances(theory, network)), estimate(null))
     return claims.at_most(
         f"The density of h is that of networks: {name}; Wasserstein distance beyond that between two networks",
         found,
-        note=f"two networks: {np.mean(null):.3f}; {name} and {'FA' if name == 'GD' else 'GD'}: {scale:.3f}",
+        note=f"two networks: {float(null.mean()):.3f}; {name} and {'FA' if name == 'GD' else 'GD'}: {scale:.3f}",
     )
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _distances(a: np.ndarray, b: np.ndarray) -> xr.DataArray:
     """Wasserstein distances between two sets of h for each replicate, averaged over samples."""
-    return np.array(
-        [
-            np.mean([scipy.stats.wasserstein_distance(one, other) for one, other in zip(*pair, strict=True)])
-            for pair in zip(a, b, strict=True)
-        ]
-    )
-
-
-def _mean(values: np.ndarray) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
+    each = [
+        np.mean([scipy.stats.wasserstein_distance(one, other) for one, other in zip(*pair, strict=True)])
+        for pair in zip(a, b, strict=True)
+    ]
+    return xr.DataArray(each, dims="replicate")
 
 
 def _gaussian(run: xr.Dataset) -> tuple[Estimate, float]:

@@ -18,6 +18,7 @@ from . import claims, style, widths
 from .base import PaperFigure, Results, chosen, stated
 from .claims import Claim
 from .estimates import Estimate, along, estimate, steps_along
+from .overlaps import mean_diagonal
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,7 @@ def _of_angle(given: Parameters, found: Results) -> list[Claim]:
 def _prefactor(given: Parameters, found: Results) -> list[Claim]:
     """K of gated networks; its mean over networks is that of the limit at every width, for K is bilinear in Φ and G."""
     kernel, theory = found["gated"]["ntk"], found["lazy-gated"]["ntk"]
-    diagonal = xr.DataArray(np.arange(given.samples), dims="sample")
-    own = estimate(kernel.isel(sample=diagonal, sample2=diagonal).mean("sample"))
+    own = estimate(mean_diagonal(kernel))
     where = f"L = {_GATED}, networks of width {given.gated_width}"
     return [
         claims.agrees(

@@ -1,4 +1,4 @@
-"""How kernels of features overlap with the targets: what Figs. 4 and 5 measure of linear networks."""
+"""How kernels overlap with the targets and with themselves: what several figures measure of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ def along_targets(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     return (kernel * target * other).sum(("sample", "sample2")) / (target**2).sum("sample")
 
 
+def diagonal(kernel: xr.DataArray) -> xr.DataArray:
+    """K_μμ of a kernel with the dimensions `sample` and `sample2`, with the dimension `sample`."""
+    samples = xr.DataArray(np.arange(kernel.sizes["sample"]), dims="diagonal")
+    return kernel.isel(sample=samples, sample2=samples).rename(diagonal="sample")
+
+
 def trace(kernel: xr.DataArray) -> xr.DataArray:
     """Tr H of a kernel with the dimensions `sample` and `sample2`."""
-    one = xr.DataArray(np.eye(kernel.sizes["sample"]), dims=("sample", "sample2"))
-    return (kernel * one).sum(("sample", "sample2"))
+    return diagonal(kernel).sum("sample")
+
+
+def mean_diagonal(kernel: xr.DataArray) -> xr.DataArray:
+    """(1/P) Σ_μ K_μμ of a kernel with the dimensions `sample` and `sample2`."""
+    return diagonal(kernel).mean("sample")
 
 
 def exact(run: xr.Dataset) -> xr.Dataset:

@@ -12,7 +12,7 @@ import xarray as xr
 import widelimit as wl
 
 from .base import chosen, stated
-from .overlaps import along_targets, trace
+from .overlaps import along_targets, mean_diagonal, trace
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def apart(run: xr.Dataset) -> xr.DataArray:
 
 def backward(run: xr.Dataset) -> xr.DataArray:
     """G̃, averaged over samples, among which it differs under the Hebbian rule alone."""
-    return trace(run["pseudo_gradient_kernel"].isel(layer=0)) / run.sizes["sample"]
+    return mean_diagonal(run["pseudo_gradient_kernel"].isel(layer=0))
 
 
 def change(values: xr.DataArray) -> xr.DataArray:
