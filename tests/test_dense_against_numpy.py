@@ -84,7 +84,7 @@ def test_more_dimensions_than_samples():
     task = small_task(samples=3, dimension=8, test_samples=2)
     compare(wl.MLP(2, wl.Tanh()), task, wl.GradientDescent())
     with jax.enable_x64(True):
-        inputs = Inputs.of(task, jnp.float64)
+        inputs = Inputs.of(wl.MLP(1, wl.Tanh()), task, jnp.float64)
     rows = np.concatenate([inputs.train, inputs.test])
     original = np.concatenate([task.x, task.x_test])
     assert rows.shape[1] == 5

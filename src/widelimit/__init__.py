@@ -1,9 +1,9 @@
 """widelimit: the learning dynamics of deep networks under any learning rule, at finite and at infinite width."""
 
 from . import datasets, observables, theory
+from .architecture import CNN, MLP, Architecture
 from .checks import ArgumentError
 from .distances import compare
-from .network import MLP
 from .nonlinearity import GELU, AccuracyWarning, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
 from .optimizer import Optimizer
 from .results import load, save
@@ -23,9 +23,11 @@ from .task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
 from .training import DivergenceWarning, TrainingInterrupted, TruncationWarning, train
 
 __all__ = [
+    "CNN",
     "GELU",
     "MLP",
     "AccuracyWarning",
+    "Architecture",
     "ArgumentError",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",

@@ -47,6 +47,12 @@ def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None)
         raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
 
 
+def boolean(name: str, value: Any) -> None:
+    """Raise unless `value` is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f"{name} must be True or False; got {value!r}.")
+
+
 def instance(name: str, value: Any, kind: type, example: str) -> None:
     """Raise unless `value` is an instance of `kind`; a class given for its instance is named as such."""
     if isinstance(value, type) and issubclass(value, kind):

@@ -15,9 +15,10 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from . import kernels
-from .network import MLP, Activity, Inputs, Loom, Network
+from .architecture import Architecture
+from .network import Activity, Inputs, Loom, Network
 from .optimizer import Optimizer
-from .rules import Draw, Rule, View, matrices, sweep, tapped, taps, untapped, with_matrices
+from .rules import Draw, Rule, View, at_each_position, matrices, sweep, tapped, taps, untapped, with_matrices
 from .task import Loss
 from .weights import DenseFabric, Fabric, Traffic, Weights
 
@@ -28,7 +29,7 @@ DIVERGED = 1e6
 class Given(eqx.Module):
     """What a run is given, as arrays: changing a number in it compiles nothing again."""
 
-    net: MLP
+    net: Architecture
     optimizer: Optimizer
     inputs: Inputs
     y: Float[Array, "sample unit"]
@@ -66,7 +67,7 @@ class Moment(eqx.Module):
     activity: Activity
     output: Float[Array, "sample unit"]
     error: Float[Array, "sample unit"]
-    signals: tuple[Float[Array, "sample neuron"], ...]
+    signals: tuple[Float[Array, "row neuron"], ...]
     lessons: tuple[list[tuple[Array, Array]], ...]
     sent_forward: Network
 
@@ -81,6 +82,7 @@ class Dynamics:
     outputs: int
     centred: bool
     fields: bool
+    positions: bool
     traffic: tuple[Traffic, ...]
     feedback_traffic: tuple[Traffic, ...]
 
@@ -108,7 +110,7 @@ class Dynamics:
                 for weights, learning in zip(matrices(feedback), learns, strict=True)
             ),
             origin=jnp.zeros(given.y.shape, dtype),
-            test_origin=jnp.zeros((len(given.inputs.test), self.outputs), dtype),
+            test_origin=jnp.zeros((given.inputs.tests, self.outputs), dtype),
             initial_loss=jnp.zeros((), dtype),
             step=jnp.zeros((), jnp.int32),
             diverged_at=jnp.full((), -1, jnp.int32),
@@ -120,7 +122,7 @@ class Dynamics:
         """The network and the rule's own random objects, with what made them."""
         loom = Loom(given.net, self.fabric, given.inputs, self.outputs, self.traffic, seed)
         network = loom.weave()
-        draw = Draw(self.fabric, loom.populations, self.outputs, feedback_traffic)
+        draw = Draw(self.fabric, loom.populations, loom.fields, self.outputs, feedback_traffic)
         return loom, network, draw, self.rule.feedback(draw)
 
     # --- one step
@@ -162,14 +164,16 @@ class Dynamics:
         coefficients = jnp.ones_like(error) if self._unweighted else error
         sent = None if batch is None else (batch, len(given.y))
         layers, feedback = (tapped(tree, batch=sent) for tree in (network.layers, state.feedback))
-        signals = sweep(self.rule, View(layers, feedback, activity, error, y, coefficients, self._unweighted))
+        view = View(layers, feedback, activity, error, y, coefficients, self._unweighted, given.net.skips)
+        signals = sweep(self.rule, view)
         after = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
         lessons = tuple(tap.lessons for tap in taps(feedback))
         return state, Moment(after, untapped(feedback), activity, output, error, signals, lessons, network)
 
     def _update(self, given: Given, state: State, moment: Moment) -> State:
         """Every weight matrix learns from the samples of the moment."""
-        posts = [*(moment.error * g if self._unweighted else g for g in moment.signals), moment.error]
+        error = at_each_position(moment.error, given.inputs.geometry.positions)
+        posts = [*(error * g if self._unweighted else g for g in moment.signals), moment.error]
 
         def learn(
             weights: Weights, lessons: Sequence[tuple[Array, Array]], velocity: Array | None
@@ -216,47 +220,65 @@ class Dynamics:
             test_origin = moment.sent_forward.initially().test_forward(given.net, given.inputs.test)
         else:
             test_origin = jnp.where((state.step == 0) & self.centred, test_output, state.test_origin)
+        geometry = given.inputs.geometry
         z, gradients, pseudo_gradients = self._measure(given, moment)
         features = [kernels.overlap(phi, phi) for phi in activity.features]
-        features[0] = given.inputs.train @ given.inputs.train.T / given.inputs.dimension
+        features[0] = given.inputs.train @ given.inputs.train.T / geometry.dimension
         pseudo = [kernels.blocks(g, p) for g, p in zip(gradients, pseudo_gradients, strict=True)]
+        over_rows = {
+            "feature_kernel": features[1:],
+            "gradient_kernel": [kernels.blocks(g, g) for g in gradients],
+            "pseudo_gradient_kernel": pseudo,
+        }
+        norms = jnp.stack([jnp.mean(p**2, axis=2) for p in pseudo_gradients])
         record = {
             "output": moment.output,
             "error": moment.error,
             "loss": jnp.sum(self.loss.value(moment.output, given.y)),
             "test_output": test_output - test_origin,
             "test_origin": test_origin,
-            "feature_kernel": jnp.stack(features[1:]),
-            "gradient_kernel": jnp.stack([kernels.blocks(g, g) for g in gradients]),
-            "pseudo_gradient_kernel": jnp.stack(pseudo),
-            "pseudo_gradient_norm": jnp.stack([jnp.mean(p**2, axis=2) for p in pseudo_gradients]),
-            "ntk": kernels.tangent_kernel(features, pseudo, self.outputs),
+            **{
+                name: jnp.stack([kernels.position_mean(kernel, geometry.positions) for kernel in layers])
+                for name, layers in over_rows.items()
+            },
+            "pseudo_gradient_norm": norms.reshape(len(norms), -1, geometry.positions, self.outputs).mean(axis=2),
+            "ntk": kernels.tangent_kernel(features, pseudo, geometry.fields, self.outputs),
             "diagnostics": [weights.diagnostics() for weights in network.layers[1:-1]],
         }
+        if self.positions:
+            for name, layers in over_rows.items():
+                by_position = [kernels.by_position(kernel, geometry.positions) for kernel in layers]
+                record[f"{name}_positions"] = jnp.stack(by_position)
         if self.fields:
+            stacked = lambda layers: jnp.stack(  # noqa: E731  # layer, sample, [unit,] position, neuron
+                [jnp.moveaxis(rows.reshape(-1, geometry.positions, *rows.shape[1:]), 1, -2) for rows in layers]
+            )
             record["fields"] = {
-                "preactivation": jnp.stack(activity.preactivations[1:]),
-                "feature": jnp.stack(activity.features[1:]),
-                "pre_gradient": jnp.stack(z),
-                "gradient": jnp.stack(gradients),
-                "pseudo_gradient": jnp.stack(pseudo_gradients),
+                "preactivation": stacked(activity.preactivations[1:]),
+                "feature": stacked(activity.features[1:]),
+                "pre_gradient": stacked(z),
+                "gradient": stacked(gradients),
+                "pseudo_gradient": stacked(pseudo_gradients),
             }
         return record
 
     def _measure(
         self, given: Given, moment: Moment, note: Callable[[Any], None] = lambda taps: None
     ) -> tuple[list[Array], list[Array], list[Array]]:
-        """z^ℓ, g^ℓ and g̃^ℓ for ℓ = 1..L, each (sample, output, neuron), by probes that leave no trace."""
+        """z^ℓ, g^ℓ and g̃^ℓ for ℓ = 1..L, each (row, output, neuron), by probes that leave no trace."""
         samples, outputs = given.y.shape
+        positions = given.inputs.geometry.positions
         layers, feedback = tapped(moment.network.layers, True), tapped(moment.feedback, True)
-        activity, error, y = _repeated((moment.activity, moment.error, given.y), outputs)
+        # Every sample once for each output, with all its positions: rows (sample, output, position).
+        activity, error, y = _repeated((moment.activity, moment.error, given.y), samples, outputs)
         unit = jnp.tile(jnp.eye(outputs, dtype=error.dtype), (samples, 1))
-        view = View(layers, feedback, activity, error, y, unit)
+        view = View(layers, feedback, activity, error, y, unit, skips=given.net.skips)
         signals = list(moment.signals)
         if not self.rule.linear_in_error:
             size = jnp.sum(error**2, axis=1, keepdims=True)
             share = jnp.sum(error * unit, axis=1, keepdims=True) / jnp.where(size > 0, size, 1)
-            signals = [share * delta for delta in _repeated(signals, outputs)]
+            share = at_each_position(share, positions)
+            signals = [share * delta for delta in _repeated(signals, samples, outputs)]
         elif outputs > 1:
             signals = list(sweep(self.rule, view))
         z, gradients = [], []
@@ -266,16 +288,25 @@ class Dynamics:
             above = unit
             for layer in range(given.net.hidden_layers, 0, -1):
                 z.insert(0, layers[layer].backward(above))
-                above = activity.derivatives[layer] * z[0]
+                above = view.pulled_back(layer, z[0], above)
                 gradients.insert(0, above)
         note((layers, feedback))
-        split = lambda rows: [row.reshape(samples, outputs, -1) for row in rows]  # noqa: E731
+
+        def split(layers: list[Array]) -> list[Array]:
+            apart = [rows.reshape(samples, outputs, positions, -1) for rows in layers]
+            return [rows.swapaxes(1, 2).reshape(samples * positions, outputs, -1) for rows in apart]
+
         return split(z), split(gradients), split(signals)
 
 
-def _repeated(tree: Any, times: int) -> Any:
-    """Every array with each row repeated `times` times."""
-    return tree if times == 1 else jax.tree.map(lambda rows: jnp.repeat(rows, times, axis=0), tree)
+def _repeated(tree: Any, samples: int, times: int) -> Any:
+    """Every array with the rows of each sample repeated `times` times."""
+
+    def repeated(rows: Array) -> Array:
+        each = rows.reshape(samples, -1, rows.shape[-1])
+        return jnp.repeat(each, times, axis=0).reshape(-1, rows.shape[-1])
+
+    return tree if times == 1 else jax.tree.map(repeated, tree)
 
 
 def survey(dynamics: Dynamics, given: Given) -> Dynamics:
@@ -284,7 +315,7 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
     The rule is asked, not told: what it sends through which matrix, and whether it wants initial weights, is read off
     its own calls, so that a rule's author declares nothing and unused parts of a matrix are never kept.
     """
-    rows = len(given.y)
+    rows = len(given.inputs.train)
     everything = Traffic(forward=rows, backward=rows, initial=True)
     notes: list[Traffic] = []
     feedback_notes: list[Traffic] = []
@@ -296,7 +327,7 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
         loom, network, draw, feedback = trial._weave(given, None, lambda _: everything)
         activity, network = loom.furnish(network).forward(given.net, given.inputs.train)
         trained = (tapped(network.layers), tapped(feedback))
-        view = View(trained[0], trained[1], activity, given.y, given.y, jnp.ones_like(given.y))
+        view = View(trained[0], trained[1], activity, given.y, given.y, jnp.ones_like(given.y), skips=given.net.skips)
         signals = sweep(dynamics.rule, view)
         probed: list[Any] = []
         lessons = tuple(tap.lessons for tap in taps(trained[1]))

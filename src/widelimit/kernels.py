@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .weights import ReceptiveField
+
 
 def overlap(a: Float[Array, "row neuron"], b: Float[Array, "other neuron"]) -> Float[Array, "row other"]:
     """⟨a_μ b_ν⟩, the average over neurons (finite width) or particles (infinite width)."""
@@ -19,12 +21,36 @@ def blocks(
     return flat.reshape(*a.shape[:2], *b.shape[:2]).transpose(0, 2, 1, 3)
 
 
+def position_mean(kernel: Array, positions: int) -> Array:
+    """(1/A) Σ_a of a kernel over rows (sample, position): the kernel of all positions' neurons together."""
+    if positions == 1:
+        return kernel
+    return jnp.einsum("paqa...->pq...", by_position(kernel, positions)) / positions
+
+
+def by_position(kernel: Array, positions: int) -> Array:
+    """A kernel over rows, (row, row2, …), as (sample, position, sample2, position2, …)."""
+    samples, others = kernel.shape[0] // positions, kernel.shape[1] // positions
+    return kernel.reshape(samples, positions, others, positions, *kernel.shape[2:])
+
+
 def tangent_kernel(
-    features: list[Float[Array, "sample sample2"]],
-    pseudo_gradients: list[Float[Array, "sample sample2 unit unit2"]],
+    features: list[Float[Array, "row row2"]],
+    pseudo_gradients: list[Float[Array, "row row2 unit unit2"]],
+    fields: tuple[ReceptiveField, ...],
     outputs: int,
 ) -> Float[Array, "sample sample2 unit unit2"]:
-    """The eNTK K = Σ_{ℓ=0..L} G̃^{ℓ+1} ⊙ Φ^ℓ with G̃^{L+1} = 1 (paper, Eq. 4), from Φ^0..Φ^L and G̃^1..G̃^L."""
-    last = features[-1][..., None, None] * jnp.eye(outputs, dtype=features[-1].dtype)
-    hidden = zip(pseudo_gradients, features[:-1], strict=True)
-    return last + sum(backward * forward[..., None, None] for backward, forward in hidden)
+    """The eNTK K = Σ_{ℓ=0..L} G̃^{ℓ+1} ⊙ Φ^ℓ with G̃^{L+1} = 1 (paper, Eq. 4), from Φ^0..Φ^L and G̃^1..G̃^L.
+
+    Between two positions stands what their receptive fields share, Σ_b Φ^ℓ_{a+b,a'+b} in a convolution, and K sums over
+    both. Φ^0 is that of the first layer's patches; `fields` are those of the weights above the layers 1..L.
+    """
+    last = fields[-1].patch_kernel(features[-1])[..., None, None] * jnp.eye(outputs, dtype=features[-1].dtype)
+    seen = [features[0], *(field.patch_kernel(phi) for field, phi in zip(fields[:-1], features[1:-1], strict=True))]
+    positions = fields[-1].below
+
+    def summed(backward: Array, forward: Array) -> Array:
+        terms = backward * forward[..., None, None]
+        return terms if positions == 1 else by_position(terms, positions).sum(axis=(1, 3))
+
+    return last + sum(summed(backward, forward) for backward, forward in zip(pseudo_gradients, seen, strict=True))

@@ -1,4 +1,4 @@
-"""Architecture as data, and the network it describes at one width: layers, gates and the forward pass."""
+"""The network that an architecture describes at one width: layers, gates and the forward pass."""
 
 from __future__ import annotations
 
@@ -13,59 +13,51 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from . import checks
-from .nonlinearity import Nonlinearity
+from .architecture import Architecture, Geometry
 from .task import Task
-from .weights import DenseWeights, Fabric, Population, Traffic, Weights
-
-
-class MLP(eqx.Module):
-    """A fully connected network with L hidden layers, described without its width.
-
-        h^1_μ = W^0 x_μ/√D,   h^{ℓ+1}_μ = W^ℓ ϕ(h^ℓ_μ)/√N,   f_μ = w·ϕ(h^L_μ)/(γ0 N)
-
-    (paper, Eq. 1; all initial weights iid N(0, 1)). The paper's "depth" is L + 1.
-
-    **Arguments:** `hidden_layers` L ≥ 1; `nonlinearity` ϕ; `richness` γ0 > 0: γ0 → 0 is the lazy limit of static
-    kernels, γ0 = O(1) learns features.
-    """
-
-    hidden_layers: int = eqx.field(static=True)
-    nonlinearity: Nonlinearity = eqx.field(static=True)
-    richness: float | Float[Array, ""] = 1.0
-
-    def __check_init__(self):
-        checks.integer("hidden_layers", self.hidden_layers, at_least=1)
-        checks.instance("nonlinearity", self.nonlinearity, Nonlinearity, "widelimit.Tanh()")
-        checks.number("richness", self.richness, above=0)
-        self.nonlinearity.check()
+from .weights import DenseWeights, Fabric, Pointwise, Population, ReceptiveField, Traffic, Weights
 
 
 class Inputs(eqx.Module):
-    """A task's inputs in coordinates chosen for the first layer.
+    """A task's inputs, as the rows of a network's first layer, in coordinates chosen for it.
 
-    Only inner products of inputs matter, because W^0 is isotropic and learns within their span. With more columns
-    than samples, the rows are expressed in an orthonormal basis of the training inputs followed by one of what test
-    inputs have outside it; `trained` counts the first kind. `dimension` is D, the number of columns of x.
+    Only inner products of rows matter, because W^0 is isotropic and learns within their span. With more columns
+    than rows, they are expressed in an orthonormal basis of the training rows followed by one of what test rows have
+    outside it; `trained` counts the first kind.
     """
 
-    train: Float[Array, "sample coordinate"]
+    train: Float[Array, "row coordinate"]
     test: Float[Array, "test coordinate"]
     trained: int = eqx.field(static=True)
-    dimension: int = eqx.field(static=True)
+    geometry: Geometry = eqx.field(static=True)
 
     @classmethod
-    def of(cls, task: Task, dtype: Any) -> Inputs:
-        """The inputs of a task."""
-        samples, dimension = task.x.shape
-        train, test, trained = task.x, task.x_test, dimension
-        if dimension > samples:
-            scale = float(max(np.linalg.norm(task.x), np.linalg.norm(task.x_test)))
-            basis = _row_space(task.x, scale)
-            outside = _row_space(task.x_test - task.x_test @ basis.T @ basis, scale)
+    def of(cls, net: Architecture, task: Task, dtype: Any) -> Inputs:
+        """The inputs of a task to a network."""
+        train, test = (net.rows(x) for x in (task.inputs, task.test_inputs))
+        trained = train.shape[1]
+        if trained > len(train):
+            scale = float(max(np.linalg.norm(train), np.linalg.norm(test)))
+            basis = _row_space(train, scale)
+            outside = _row_space(test - test @ basis.T @ basis, scale)
             basis, trained = np.concatenate([basis, outside]), len(basis)
-            train, test = task.x @ basis.T, task.x_test @ basis.T
-        return cls(jnp.asarray(train, dtype), jnp.asarray(test, dtype), trained, dimension)
+            train, test = train @ basis.T, test @ basis.T
+        return cls(jnp.asarray(train, dtype), jnp.asarray(test, dtype), trained, net.geometry(task.shape))
+
+    @property
+    def samples(self) -> int:
+        """P, the number of training samples."""
+        return len(self.train) // self.geometry.positions
+
+    @property
+    def tests(self) -> int:
+        """The number of test points."""
+        return len(self.test) // self.geometry.positions
+
+
+def rows_of(samples: Int[Array, " sample"], positions: int) -> Int[Array, " row"]:
+    """The rows of these samples in a layer with so many positions."""
+    return (samples[:, None] * positions + jnp.arange(positions)).reshape(-1)
 
 
 def _row_space(rows: np.ndarray, scale: float) -> np.ndarray:
@@ -79,9 +71,9 @@ def _row_space(rows: np.ndarray, scale: float) -> np.ndarray:
 class Activity(eqx.Module):
     """The fields of one forward pass, indexed by layer ℓ = 0..L; layer 0 is the input, h = ϕ(h) = x."""
 
-    preactivations: tuple[Float[Array, "sample neuron"], ...]
-    features: tuple[Float[Array, "sample neuron"], ...]
-    derivatives: tuple[Float[Array, "sample neuron"], ...]
+    preactivations: tuple[Float[Array, "row neuron"], ...]
+    features: tuple[Float[Array, "row neuron"], ...]
+    derivatives: tuple[Float[Array, "row neuron"], ...]
     codes: tuple[Array, ...]
     output: Float[Array, "sample unit"]
 
@@ -90,31 +82,33 @@ class Network(eqx.Module):
     """A network at one width: weights ℓ = 0..L (W^0, the hidden W^ℓ, the readout) and its frozen gates, if any."""
 
     layers: tuple[Weights, ...]
-    gates: tuple[Float[Array, "sample neuron"] | None, ...]
+    gates: tuple[Float[Array, "row neuron"] | None, ...]
     test_gates: tuple[Float[Array, "test neuron"] | None, ...]
 
     def forward(
-        self, net: MLP, x: Float[Array, "sample dimension"], batch: Int[Array, " row"] | None = None
+        self, net: Architecture, x: Float[Array, "row dimension"], batch: Int[Array, " sample"] | None = None
     ) -> tuple[Activity, Network]:
         """The forward pass on the training inputs, and the network with what the pass revealed of its weights.
 
         With a `batch`, on those samples alone.
         """
-        gates = self.gates
+        gates, places = self.gates, None
         if batch is not None:
-            x, gates = x[batch], tuple(None if gate is None else gate[batch] for gate in gates)
-        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], gates, x, batch)
+            places = rows_of(batch, self.layers[-1].field.below)
+            x, gates = x[places], tuple(None if gate is None else gate[places] for gate in gates)
+        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], gates, x, places)
         output, code, readout = self.layers[-1].forward(features[-1], batch)
         activity = Activity(
             tuple(preactivations), tuple(features), tuple(derivatives), (*codes, code), output / net.richness
         )
         return activity, eqx.tree_at(lambda n: n.layers, self, (*layers, readout))
 
-    def test_forward(self, net: MLP, x: Float[Array, "test dimension"]) -> Float[Array, "test unit"]:
+    def test_forward(self, net: Architecture, x: Float[Array, "row dimension"]) -> Float[Array, "test unit"]:
         """The outputs at test points, which leave no trace in the weights."""
-        phi = x
+        h, phi = None, x
         for weights, gate in zip(self.layers[:-1], self.test_gates, strict=True):
-            phi, _ = net.nonlinearity.respond(weights.test_forward(phi), gate)
+            h = _above(net, weights.test_forward(phi), h)
+            phi, _ = net.nonlinearity.respond(h, gate)
         return self.layers[-1].test_forward(phi) / net.richness
 
     def initially(self) -> Network:
@@ -122,17 +116,22 @@ class Network(eqx.Module):
         return eqx.tree_at(lambda n: n.layers, self, tuple(weights.initially() for weights in self.layers))
 
 
-def populations(net: MLP, fabric: Fabric, seed: tuple[int, ...] | None) -> tuple[Population, ...]:
-    """The populations of the hidden layers ℓ = 1..L; without a seed, shapes alone."""
-    return tuple(
-        fabric.population(None if seed is None else np.random.default_rng([*seed, layer]))
-        for layer in range(net.hidden_layers)
-    )
+def populations(net: Architecture, fabric: Fabric, seed: tuple[int, ...] | None) -> tuple[Population, ...]:
+    """The populations of the hidden layers ℓ = 1..L; without a seed, shapes alone.
+
+    Where layers add to one another neuron by neuron, a neuron's fields at all layers are one joint process: all layers
+    are then one population.
+    """
+    make = lambda layer: fabric.population(None if seed is None else np.random.default_rng([*seed, layer]))  # noqa: E731
+    if net.skips:
+        return (make(0),) * net.hidden_layers
+    return tuple(make(layer) for layer in range(net.hidden_layers))
 
 
-def readout(below: Population, outputs: int, traffic: Traffic) -> DenseWeights:
-    """Weights from the last hidden layer to the outputs: f = w·ϕ/N before the factor 1/γ0, and z^L = w."""
-    return DenseWeights(below.draw(outputs).T, 1 / below.size, 1.0, keep_initial=traffic.initial)
+def readout(below: Population, outputs: int, traffic: Traffic, field: ReceptiveField) -> DenseWeights:
+    """Weights from a hidden layer to the outputs: f = Σ_a w_a·ϕ_a/N before the factor 1/γ0, and z^L_a = w_a."""
+    rows = below.draw(outputs * field.taps).reshape(outputs, -1)
+    return DenseWeights(rows.T, 1 / below.size, 1.0, keep_initial=traffic.initial, field=field)
 
 
 class Loom:
@@ -144,7 +143,7 @@ class Loom:
 
     def __init__(
         self,
-        net: MLP,
+        net: Architecture,
         fabric: Fabric,
         inputs: Inputs,
         outputs: int,
@@ -163,7 +162,10 @@ class Loom:
         """A network at initialisation; `traffic[ℓ − 1]` says what passes through the weights above layer ℓ = 1..L."""
         trained = self.inputs.trained
         first = self._first(self.populations[0].draw(trained))
-        hidden = tuple(self.fabric.weights(below, above, traffic) for below, above, traffic in self._between())
+        hidden = tuple(
+            self.fabric.weights(*between, field)
+            for between, field in zip(self._between(), self.fields[:-1], strict=True)
+        )
         if self.net.nonlinearity.gated:
             self._gating = [population.draw(trained) for population in self.populations]
         x = self.inputs.train[:, :trained]
@@ -177,7 +179,8 @@ class Loom:
             for weights, between in zip(hidden, self._between(), strict=True)
         )
         keep = self.fabric.resamples or self.traffic[-1].initial
-        last = readout(self.populations[-1], self.outputs, dataclasses.replace(self.traffic[-1], initial=keep))
+        traffic = dataclasses.replace(self.traffic[-1], initial=keep)
+        last = readout(self.populations[-1], self.outputs, traffic, self.fields[-1])
         return Network((first, *hidden, last), gates, (None,) * len(gates))
 
     def furnish(self, network: Network) -> Network:
@@ -198,11 +201,17 @@ class Loom:
         return Network(layers, network.gates, self._gates(self.inputs.test))
 
     def _first(self, matrix: Float[Array, "coordinate neuron"]) -> DenseWeights:
-        return DenseWeights(matrix, self._scale, keep_initial=self.fabric.resamples)
+        field = Pointwise(self.inputs.geometry.positions)
+        return DenseWeights(matrix, self._scale, keep_initial=self.fabric.resamples, field=field)
+
+    @property
+    def fields(self) -> tuple[ReceptiveField, ...]:
+        """The receptive fields of the weights above the layers ℓ = 1..L."""
+        return self.inputs.geometry.fields
 
     @property
     def _scale(self) -> float:
-        return 1 / math.sqrt(self.inputs.dimension)
+        return 1 / math.sqrt(self.inputs.geometry.dimension)
 
     def _between(self) -> list[tuple[Population, Population, Traffic]]:
         return list(zip(self.populations, self.populations[1:], self.traffic[:-1], strict=False))
@@ -214,12 +223,17 @@ class Loom:
 
 
 def _hidden_pass(
-    net: MLP, weights: tuple[Weights, ...], gates: tuple[Array | None, ...], x: Array, places: Array | None = None
+    net: Architecture,
+    weights: tuple[Weights, ...],
+    gates: tuple[Array | None, ...],
+    x: Array,
+    places: Array | None = None,
 ) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Weights]]:
     """The forward pass up to the last hidden layer: h, ϕ and ϕ' of layers 0..L, codes, and the revealed weights."""
     preactivations, features, derivatives, codes, revealed = [x], [x], [jnp.ones_like(x)], [], []
     for one, gate in zip(weights, gates, strict=True):
-        h, code, one = one.forward(features[-1], places)
+        arriving, code, one = one.forward(features[-1], places)
+        h = _above(net, arriving, preactivations[-1] if revealed else None)
         phi, dphi = net.nonlinearity.respond(h, gate)
         preactivations.append(h)
         features.append(phi)
@@ -227,6 +241,11 @@ def _hidden_pass(
         codes.append(code)
         revealed.append(one)
     return preactivations, features, derivatives, codes, revealed
+
+
+def _above(net: Architecture, arriving: Array, below: Array | None) -> Array:
+    """h^{ℓ+1} from what its weights bring, and h^ℓ (None at the first layer, which has no hidden layer below)."""
+    return arriving + below if net.skips and below is not None else arriving
 
 
 _first_features = jax.jit(lambda *pass_of: _hidden_pass(*pass_of)[1])

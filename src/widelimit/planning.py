@@ -13,7 +13,8 @@ import numpy as np
 from . import checks
 from .checks import ArgumentError
 from .dynamics import Dynamics, Given, survey
-from .network import MLP, Inputs
+from .architecture import Architecture, Geometry
+from .network import Inputs
 from .optimizer import Optimizer
 from .rules import Rule
 from .task import Task
@@ -21,7 +22,7 @@ from .weights import DeferredFabric, DenseFabric, Fabric, Truncation, default_tr
 
 
 def plan_fabric(
-    net: MLP,
+    net: Architecture,
     task: Task,
     width: float,
     particles: int,
@@ -47,8 +48,9 @@ def plan_fabric(
         raise ArgumentError(f"width must be a whole number of neurons, at least 1, or math.inf; got {width!r}.")
     if not math.isinf(width):
         return DenseFabric(int(width), precision)
-    room = particles // 2 - 2 * min(task.x.shape) - 2 * task.outputs
-    truncation = default_truncation(net.nonlinearity.linear, task.samples, steps, room)
+    geometry = net.geometry(task.shape)
+    rows = task.samples * geometry.positions
+    truncation = default_truncation(net.nonlinearity.linear, rows, steps, _fits(net, geometry, task, particles))
     return DeferredFabric(
         particles,
         precision,
@@ -60,8 +62,20 @@ def plan_fabric(
     )
 
 
+def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int) -> int:
+    """The capacity up to which a population has room for all its bases."""
+    rows = task.samples * geometry.positions
+    hidden, layers = geometry.fields[:-1], net.hidden_layers if net.skips else 1
+    # Three bases at the most send their noise into one layer (forward, backward, feedback), each with rows that pass
+    # and each with noise for all its matrices; where layers add to one another, those of all layers share the room.
+    stacks = 3 * max((field.matrices for field in hidden), default=1) * (max(len(hidden), 1) if net.skips else 1)
+    frozen = min(rows, geometry.coordinates) + task.outputs * geometry.fields[-1].taps
+    room = particles // 2 - (1 + layers) * frozen - (4 + layers) * rows
+    return max(room // stacks - rows, rows)
+
+
 def prepare(
-    net: MLP,
+    net: Architecture,
     task: Task,
     rule: Rule,
     optimizer: Optimizer,
@@ -70,6 +84,7 @@ def prepare(
     centred: bool = True,
     fields: bool = False,
     batches: np.ndarray | None = None,
+    positions: bool = False,
 ) -> tuple[Dynamics, Given]:
     """The dynamics of a run and what it is given, to be called (and used) within [`at_precision`].
 
@@ -79,11 +94,11 @@ def prepare(
     given = Given(
         as_arrays(net),
         as_arrays(optimizer),
-        Inputs.of(task, precision),
+        Inputs.of(net, task, precision),
         jnp.asarray(task.y, precision),
         None if batches is None else jnp.asarray(batches),
     )
-    return survey(Dynamics(rule, fabric, task.loss, task.outputs, centred, fields, (), ()), given), given
+    return survey(Dynamics(rule, fabric, task.loss, task.outputs, centred, fields, positions, (), ()), given), given
 
 
 def check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:

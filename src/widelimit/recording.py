@@ -63,6 +63,8 @@ class Recording:
         layers = []
         for layer in range(len(self.history[0][left])):
             a, b = (np.stack([fields[name][layer] for fields in self.history]) for name in (left, right))
+            # step, sample, [unit,] neurons of all positions together
+            a, b = (rows.reshape(*rows.shape[:-2], -1) for rows in (a, b))
             flat = a.reshape(-1, a.shape[-1]) @ b.reshape(-1, b.shape[-1]).T / a.shape[-1]
             pairs = flat.reshape(*a.shape[:-1], *b.shape[:-1])  # step, sample, [unit,] step2, sample2 [, unit2]
             order = (0, 2, 1, 3) if a.ndim == 3 else (0, 3, 1, 4, 2, 5)

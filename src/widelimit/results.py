@@ -18,7 +18,20 @@ from .checks import ArgumentError
 
 SCHEMA = 1
 
-# A unit is one of the C outputs. A task with targets (P,) has no unit dimensions at all.
+_BLOCKS_BY_POSITION = (
+    "replicate",
+    "step",
+    "layer",
+    "sample",
+    "position",
+    "sample2",
+    "position2",
+    "unit",
+    "unit2",
+)
+
+# A unit is one of the C outputs. A task with targets (P,) has no unit dimensions at all, and a network without positions
+# (a fully connected one) no dimensions for them.
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "output": ("replicate", "step", "sample", "unit"),
     "error": ("replicate", "step", "sample", "unit"),
@@ -41,8 +54,11 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
         "unit",
         "unit2",
     ),
-    "final_preactivation": ("replicate", "layer", "sample", "neuron"),
-    "final_pre_gradient": ("replicate", "layer", "sample", "unit", "neuron"),
+    "feature_kernel_positions": ("replicate", "step", "layer", "sample", "position", "sample2", "position2"),
+    "gradient_kernel_positions": _BLOCKS_BY_POSITION,
+    "pseudo_gradient_kernel_positions": _BLOCKS_BY_POSITION,
+    "final_preactivation": ("replicate", "layer", "sample", "position", "neuron"),
+    "final_pre_gradient": ("replicate", "layer", "sample", "unit", "position", "neuron"),
     "forward_basis_size": ("replicate", "step", "matrix"),
     "backward_basis_size": ("replicate", "step", "matrix"),
     "forward_dropped_fraction": ("replicate", "step", "matrix"),
@@ -90,6 +106,9 @@ MEANING: dict[str, str] = {
     "ntk": "eNTK K = Σ_ℓ G̃^{ℓ+1} Φ^ℓ",
     "feature_kernel_two_time": "Φ^ℓ(t, s)",
     "pseudo_gradient_kernel_two_time": "G̃^ℓ(t, s) = ⟨g(t) g̃(s)⟩",
+    "feature_kernel_positions": "Φ^ℓ between positions of a convolutional network",
+    "gradient_kernel_positions": "G^ℓ between positions",
+    "pseudo_gradient_kernel_positions": "G̃^ℓ between positions",
     "final_preactivation": "h^ℓ of each neuron or particle at the last recorded step",
     "final_pre_gradient": "z^ℓ of each neuron or particle at the last recorded step",
     "forward_basis_size": "directions kept of the features sent through each hidden matrix",
@@ -136,9 +155,10 @@ def assemble(
         for shared in ("replicate", "step"):
             if array.ndim < len(dims):
                 dims = tuple(dim for dim in dims if dim != shared)
-        if scalar:
-            index = tuple(0 if dim in ("unit", "unit2") else slice(None) for dim in dims)
-            array, dims = array[index], tuple(dim for dim in dims if dim not in ("unit", "unit2"))
+        single = {"unit", "unit2"} if scalar else set()
+        single |= {dim for dim, size in zip(dims, array.shape, strict=True) if dim in _POSITIONS and size == 1}
+        array = array[tuple(0 if dim in single else slice(None) for dim in dims)]
+        dims = tuple(dim for dim in dims if dim not in single)
         data[name] = (dims, array, {"long_name": MEANING[name]})
     dataset = xr.Dataset(data)
     coordinates: dict[str, Any] = {"time": ("step", times, {"long_name": "step × step size"})}
@@ -156,6 +176,7 @@ def assemble(
     )
 
 
+_POSITIONS = ("position", "position2")
 _COUNTED_FROM = {"layer": 1, "layer2": 1, "matrix": 1, "weight": 0}
 
 

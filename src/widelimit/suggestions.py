@@ -6,7 +6,7 @@ import numpy as np
 
 from . import checks
 from .checks import ArgumentError
-from .network import MLP
+from .architecture import Architecture
 from .rules import GradientDescent, Rule
 from .task import Task
 from .theory import lazy
@@ -15,7 +15,7 @@ from .training import train
 
 
 def suggest_step_size(
-    net: MLP, task: Task, rule: Rule | None = None, *, momentum: float = 0.0, safety: float = 0.25, seed: int = 0
+    net: Architecture, task: Task, rule: Rule | None = None, *, momentum: float = 0.0, safety: float = 0.25, seed: int = 0
 ) -> float:
     """A step size that is stable at initialisation, with a margin for the kernel's growth.
 
@@ -33,13 +33,13 @@ def suggest_step_size(
     checks.number("safety", safety, above=0, at_most=1)
     rule = GradientDescent() if rule is None else rule
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
-    task = Task(task.x, task.y[:, 0] if task.scalar else task.y, loss=task.loss)
+    task = Task(task.inputs, task.y[:, 0] if task.scalar else task.y, loss=task.loss)
     rules = [GradientDescent()] if rule.is_gradient else [GradientDescent(), rule]
     largest = max(_largest_eigenvalue(net, task, one, seed) for one in rules)
     return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)
 
 
-def _largest_eigenvalue(net: MLP, task: Task, rule: Rule, seed: int) -> float:
+def _largest_eigenvalue(net: Architecture, task: Task, rule: Rule, seed: int) -> float:
     """The largest |λ| of the initial eNTK, over samples and outputs together."""
     kernel = _initial_kernel(net, task, rule, seed)
     if kernel.ndim == 4:
@@ -48,7 +48,7 @@ def _largest_eigenvalue(net: MLP, task: Task, rule: Rule, seed: int) -> float:
     return float(np.max(np.abs(np.linalg.eigvals(kernel))))
 
 
-def _initial_kernel(net: MLP, task: Task, rule: Rule, seed: int) -> np.ndarray:
+def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int) -> np.ndarray:
     """K(0): in closed form for the rules that the theory knows, and sampled for any other."""
     try:
         feedback_of(rule, "suggest_step_size")
@@ -66,5 +66,5 @@ def _initial_kernel(net: MLP, task: Task, rule: Rule, seed: int) -> np.ndarray:
             progress=False,
         )
         return start["ntk"].values[0, 0]
-    alone = Task(task.x, task.y[:, 0])  # with several outputs the same block stands for each, and nothing between them
+    alone = Task(task.inputs, task.y[:, 0])  # with several outputs the same block stands for each, and nothing between them
     return lazy(net, alone, rule, times=[0.0], record=("ntk",), progress=False)["ntk"].values

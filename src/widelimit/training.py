@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from . import checks
 from .batches import batch_order
 from .dynamics import Dynamics, Given
-from .network import MLP
+from .architecture import Architecture
 from .optimizer import Optimizer
 from .planning import check_memory, plan_fabric, prepare
 from .precision import at_precision
@@ -43,7 +43,7 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 def train(
-    net: MLP,
+    net: Architecture,
     task: Task,
     rule: Rule | None = None,
     *,
@@ -59,6 +59,7 @@ def train(
     replicates: int = 4,
     seed: int = 0,
     centred: bool = True,
+    positions: bool = False,
     two_time: bool = False,
     fields: bool = False,
     capacity: int | None = None,
@@ -87,6 +88,8 @@ def train(
       whatever the number of replicates.
     - `centred`: subtract the initial output, which is zero at infinite width and O(1/(γ0√N)) in a finite network.
       At infinite width it is always subtracted.
+    - `positions`: also record Φ^ℓ, G^ℓ and G̃^ℓ between all pairs of positions of a convolutional network; what is
+      recorded anyhow is averaged over positions, (1/A) Σ_a Φ^ℓ_{aa}.
     - `two_time`: also record Φ^ℓ(t, s) and G̃^ℓ(t, s) at all pairs of recorded steps.
     - `fields`: also keep h^ℓ and z^ℓ of every neuron or particle at the last recorded step.
     - `capacity`, `tolerance`, `growth`: how much of each deferred matrix is kept; see "How infinite width works
@@ -102,7 +105,7 @@ def train(
     that is too small for the run warns with `TruncationWarning`.
     """
     rule = GradientDescent() if rule is None else rule
-    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
     _check_hashable(rule)
@@ -135,7 +138,7 @@ def train(
     began = time.perf_counter()
     with at_precision(precision):
         dynamics, given = prepare(
-            net, task, rule, optimizer, fabric, precision, centred or infinite, two_time or fields, batches
+            net, task, rule, optimizer, fabric, precision, centred or infinite, two_time or fields, batches, positions
         )
         recorded = range(0, steps + 1, record_every)
         check_memory(dynamics, given, len(recorded), replicates, two_time)
@@ -210,7 +213,7 @@ def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
         )
 
 
-def _warn_of_truncation(result: xr.Dataset, net: MLP) -> None:
+def _warn_of_truncation(result: xr.Dataset, net: Architecture) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
     names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from .. import checks, datasets
 from ..checks import ArgumentError
-from ..network import MLP
+from ..architecture import MLP
 from ..nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
 from ..rules import (
     DirectFeedbackAlignment,

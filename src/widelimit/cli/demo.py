@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from .. import datasets, several, training
-from ..network import MLP
+from ..architecture import MLP
 from ..nonlinearity import Gated, ReLU, Tanh
 from ..progress import announced
 from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..network import Activity, readout
-from ..weights import Fabric, Population, Traffic, Weights
+from ..network import Activity, readout, rows_of
+from ..weights import Fabric, Population, ReceptiveField, Traffic, Weights
 
 
 class Tap:
@@ -63,7 +63,8 @@ class Tap:
         if self.probing:
             found = source.probe_backward(vectors, initial, self.sent)
         else:
-            found = source.backward(vectors, initial, self.sent, self._places(len(vectors), self.sent))
+            places = self._places(len(vectors), self.sent, source.field.above)
+            found = source.backward(vectors, initial, self.sent, places)
         self.sent += len(vectors)
         self.initial = self.initial or initial
         return found
@@ -75,30 +76,34 @@ class Tap:
         """
         if self.probing:
             return
-        code, self.weights = self.weights.encode(pre, self.taught, self._places(len(pre), self.taught))
+        places = self._places(len(pre), self.taught, self.weights.field.below)
+        code, self.weights = self.weights.encode(pre, self.taught, places)
         self.lessons.append((post, code))
         self.taught += len(pre)
 
-    def _places(self, count: int, before: int) -> Array | None:
-        """The rows that these vectors would take if all samples were sent: each time the batch comes, P further on."""
+    def _places(self, count: int, before: int, positions: int) -> Array | None:
+        """The rows that these vectors would take if all samples were sent: each time the batch comes, so much further on."""
         if self.batch is None:
             return None
-        rows, samples = self.batch
+        rows, everything = rows_of(self.batch[0], positions), self.batch[1] * positions
         if count % len(rows):
-            raise ValueError(f"a rule sends one vector a sample, or several; got {count} for {len(rows)} samples")
+            raise ValueError(f"a rule sends one vector a row, or several; got {count} for {len(rows)} rows")
         times = range(before // len(rows), (before + count) // len(rows))
-        return jnp.concatenate([rows + samples * time for time in times])
+        return jnp.concatenate([rows + everything * time for time in times])
 
 
 class View:
-    """What a rule may look at in one step. Layers are counted ℓ = 1..L; every array has one row a vector sent.
+    """What a rule may look at in one step. Layers are counted ℓ = 1..L.
+
+    Every array has one row a vector sent: a sample, or, in a convolutional network, a sample at one position.
 
     * `weights[ℓ]`: the matrix above layer ℓ, as a [`Tap`]; `weights[L]` is the readout.
     * `feedback`: what the rule's own `feedback` returned, its weight matrices as taps too.
     * `preactivations[ℓ]`, `features[ℓ]`, `derivatives[ℓ]`: h, ϕ(h), ϕ'(h), each (row, neuron); `features[0]` is x.
-    * `error`, `targets`: Δ and y, each (row, output).
-    * `coefficients` (row, output): what enters at the top. A rule that is linear in the error sends these numbers
-      where it would send Δ.
+    * `error`, `targets`: Δ and y of the row's sample, each (row, output).
+    * `coefficients` (row, output): a rule that is linear in the error sends these numbers where it would send Δ.
+    * `top` (sample, output): the coefficients with one row a sample, as they enter the readout.
+    * `pulled_back(ℓ, arriving, above)`: ϕ'(h^ℓ) ⊙ arriving, and what passes along a residual connection.
     * `weighted(signal)`: a signal that was made from the coefficients, as the update weighs it: Σ_c Δ_c g̃_c.
     """
 
@@ -107,24 +112,38 @@ class View:
         weights: Sequence[Tap],
         feedback: Any,
         activity: Activity,
-        error: Float[Array, "row unit"],
-        targets: Float[Array, "row unit"],
-        coefficients: Float[Array, "row unit"],
+        error: Float[Array, "sample unit"],
+        targets: Float[Array, "sample unit"],
+        coefficients: Float[Array, "sample unit"],
         unweighted: bool = False,
+        skips: bool = False,
     ):
+        each = len(activity.features[-1]) // len(error)
         self.weights = weights
         self.feedback = feedback
         self.preactivations = activity.preactivations
         self.features = activity.features
         self.derivatives = activity.derivatives
-        self.error = error
-        self.targets = targets
-        self.coefficients = coefficients
+        self.error, self.targets, self.coefficients = (
+            at_each_position(array, each) for array in (error, targets, coefficients)
+        )
+        self.top = coefficients
+        self._error = error
         self._unweighted = unweighted
+        self._skips = skips
+
+    def pulled_back(
+        self, layer: int, arriving: Float[Array, "row neuron"], above: Float[Array, "row above"]
+    ) -> Float[Array, "row neuron"]:
+        """ϕ'(h^ℓ) ⊙ arriving, plus `above` = g̃^{ℓ+1} where layer ℓ + 1 adds to layer ℓ along a residual connection."""
+        branch = self.derivatives[layer] * arriving
+        return branch + above if self._skips and layer < self.hidden_layers else branch
 
     def weighted(self, signal: Float[Array, "row neuron"]) -> Float[Array, "row neuron"]:
         """What the update makes of a signal: times the error where coefficients stood for it."""
-        return self.error * signal if self._unweighted else signal
+        if not self._unweighted:
+            return signal
+        return (self._error if len(signal) == len(self._error) else self.error) * signal
 
     @property
     def hidden_layers(self) -> int:
@@ -136,10 +155,16 @@ class Draw:
     """Where a rule gets random objects of its own when a network is set up, at any width."""
 
     def __init__(
-        self, fabric: Fabric, populations: tuple[Population, ...], outputs: int, traffic: Callable[[int], Traffic]
+        self,
+        fabric: Fabric,
+        populations: tuple[Population, ...],
+        fields: tuple[ReceptiveField, ...],
+        outputs: int,
+        traffic: Callable[[int], Traffic],
     ):
         self._fabric = fabric
         self._populations = populations
+        self._fields = fields
         self._traffic = traffic
         self._made: list[tuple[Weights, int]] = []
         self.outputs = outputs
@@ -161,16 +186,25 @@ class Draw:
         traffic = self._traffic(len(self._made))
         below, above = self._between(layer)
         if above is None:
-            made: Weights = readout(below, self.outputs, traffic)
+            made: Weights = readout(below, self.outputs, traffic, self._fields[-1])
         else:
-            made = self._fabric.weights(below, above, traffic)
+            made = self._fabric.weights(below, above, traffic, self._fields[layer - 1])
             made = self._fabric.with_backward(made, below, above, traffic)
         self._made.append((made, layer))
         return made
 
-    def vectors(self, layer: int) -> Float[Array, "unit neuron"]:
-        """Frozen vectors z̃^ℓ with N(0, 1) entries, one for each output."""
-        return self._populations[layer - 1].draw(self.outputs)
+    def vectors(self, layer: int) -> Float[Array, "unit neuron"] | PositionVectors:
+        """Frozen vectors z̃^ℓ with N(0, 1) entries, one for each output; `coefficients @ vectors` is (row, neuron).
+
+        In a convolutional network they reach its positions as the readout does: each position has vectors of its own,
+        or, where the readout averages over a window, its positions share one, divided by their number.
+        """
+        population, field = self._populations[layer - 1], self._fields[-1]
+        if field.below == 1:
+            return population.draw(self.outputs)
+        spread = readout(population, self.outputs, Traffic(0, 0), field)
+        vectors, _ = spread.backward(jnp.eye(self.outputs, dtype=population.dtype))
+        return PositionVectors(vectors.reshape(self.outputs, field.below, -1))
 
     def learns(self, feedback: Any) -> list[bool]:
         """Whether each weight matrix in the container that a rule made learns."""
@@ -192,6 +226,17 @@ class Draw:
     def _between(self, layer: int) -> tuple[Population, Population | None]:
         top = layer == len(self._populations)
         return self._populations[layer - 1], None if top else self._populations[layer]
+
+
+class PositionVectors(eqx.Module):
+    """Frozen vectors, one for each output and position, which a matrix with a row for each sample and position meets."""
+
+    values: Float[Array, "unit position neuron"]
+
+    def __rmatmul__(self, coefficients: Float[Array, "row unit"]) -> Float[Array, "row neuron"]:
+        outputs, positions, size = self.values.shape
+        each = coefficients.reshape(-1, positions, outputs)
+        return jnp.einsum("pac,can->pan", each, self.values).reshape(-1, size)
 
 
 class Rule(eqx.Module):
@@ -217,17 +262,22 @@ class Rule(eqx.Module):
 
     @abc.abstractmethod
     def pseudo_gradient(self, view: View, layer: int, above: Float[Array, "row neuron"]) -> Float[Array, "row neuron"]:
-        """g̃^ℓ, given `above` = g̃^{ℓ+1} (at ℓ = L: `view.coefficients`)."""
+        """g̃^ℓ, given `above` = g̃^{ℓ+1} (at ℓ = L: `view.top`)."""
 
 
 def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
     """The backward pass: g̃^ℓ for ℓ = 1..L."""
     signals: list[Array] = []
-    above = view.coefficients
+    above = view.top
     for layer in range(view.hidden_layers, 0, -1):
         above = rule.pseudo_gradient(view, layer, above)
         signals.insert(0, above)
     return tuple(signals)
+
+
+def at_each_position(rows: Float[Array, "sample n"], positions: int) -> Float[Array, "row n"]:
+    """One row for each position of every sample."""
+    return rows if positions == 1 else jnp.repeat(rows, positions, axis=0)
 
 
 def tapped(tree: Any, probing: bool = False, batch: tuple[Array, int] | None = None) -> Any:

@@ -34,4 +34,4 @@ class FeedbackAlignment(Rule):
             arriving = rho * view.weights[layer].backward(above, initial=True)
         if abs(rho) < 1:
             arriving = arriving + math.sqrt(1 - rho**2) * view.feedback[layer].backward(above)
-        return view.derivatives[layer] * arriving
+        return view.pulled_back(layer, arriving, above)

@@ -19,4 +19,4 @@ class GradientDescent(Rule):
         return True
 
     def pseudo_gradient(self, view, layer, above):
-        return view.derivatives[layer] * view.weights[layer].backward(above)
+        return view.pulled_back(layer, view.weights[layer].backward(above), above)

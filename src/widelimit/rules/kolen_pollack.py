@@ -24,4 +24,4 @@ class KolenPollack(Rule):
     def pseudo_gradient(self, view, layer, above):
         arriving = view.feedback[layer].backward(above)
         view.feedback[layer].learn(view.weighted(above), view.features[layer])
-        return view.derivatives[layer] * arriving
+        return view.pulled_back(layer, arriving, above)

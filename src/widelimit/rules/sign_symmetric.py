@@ -30,4 +30,4 @@ class SignSymmetric(Rule):
     def pseudo_gradient(self, view, layer, above):
         other = view.feedback.get(layer)  # the readout is seen entry by entry at every width
         arriving = view.weights[layer].signs_backward(above, other, initial=not self.tracking)
-        return view.derivatives[layer] * arriving
+        return view.pulled_back(layer, arriving, above)

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from .. import results
-from ..network import MLP
+from ..architecture import MLP
 from ..precision import at_precision
 from ..recording import described, given, test_loss
 from ..rules import GradientDescent, Rule

@@ -23,7 +23,7 @@ from scipy.optimize import brentq
 
 from .. import checks
 from ..checks import ArgumentError
-from ..network import MLP
+from ..architecture import MLP
 from ..nonlinearity import Linear
 from ..rules import GradientDescent, Rule
 from ..task import Task

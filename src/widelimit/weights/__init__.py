@@ -4,6 +4,7 @@ from .base import Fabric, Traffic, Weights
 from .deferred import DeferredFabric, DeferredWeights, default_truncation
 from .dense import DenseFabric, DenseWeights
 from .population import Population
+from .receptive_field import Filter, Pointwise, Readout, ReceptiveField, places_of
 from .revealed import Truncation
 
 __all__ = [
@@ -12,9 +13,14 @@ __all__ = [
     "DenseFabric",
     "DenseWeights",
     "Fabric",
+    "Filter",
+    "Pointwise",
     "Population",
+    "Readout",
+    "ReceptiveField",
     "Traffic",
     "Truncation",
     "Weights",
     "default_truncation",
+    "places_of",
 ]

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .population import Population
+from .receptive_field import ReceptiveField
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,15 @@ class Traffic:
 
 
 class Weights(eqx.Module):
-    """A weight matrix W between a population below and one above, in the scaling of its layer.
+    """The weights W between a population below and one above, in the scaling of their layer.
+
+    Which rows below a row above looks at is their receptive field: in a convolution W is one matrix for each offset b,
+    W ϕ stands for Σ_b W_b ϕ_{a+b} at each position a, and Wᵀ g for Σ_b W_bᵀ g_{a−b}.
 
     All products return new weights besides their value, because to use a deferred matrix is to reveal a part of it.
     """
+
+    field: eqx.AbstractVar[ReceptiveField]
 
     @abc.abstractmethod
     def forward(
@@ -84,7 +90,10 @@ class Weights(eqx.Module):
 
     @abc.abstractmethod
     def outer(self, post: Float[Array, "row above"], code: Array) -> Array:
-        """Σ_μ post_μ ϕ_μᵀ with the layer's scale, in the coordinates in which these weights learn."""
+        """Σ_μ post_μ ϕ_μᵀ with the layer's scale, in the coordinates in which these weights learn.
+
+        The sum is over all rows that meet the same matrix: Σ_{μ,a} post_{μ,a} ϕ_{μ,a+b}ᵀ for the offset b of a filter.
+        """
 
     @abc.abstractmethod
     def no_change(self) -> Array:
@@ -123,7 +132,7 @@ class Fabric(abc.ABC):
         """The neurons (finite width) or particles (infinite width) of one hidden layer; see `Population`."""
 
     @abc.abstractmethod
-    def weights(self, below: Population, above: Population, traffic: Traffic) -> Weights:
+    def weights(self, below: Population, above: Population, traffic: Traffic, field: ReceptiveField) -> Weights:
         """Random weights between two hidden populations, entries iid N(0, 1), scale 1/√N, ready for the forward pass.
 
         A network is made in three rounds, so that each is matched to those before it: forward, backward, measurements.

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from ..checks import ArgumentError
 from .base import Fabric, Traffic, Weights
 from .population import MatchedPopulation, Population
+from .receptive_field import ReceptiveField
 from .revealed import Code, Revealed, Truncation
 
 
@@ -25,14 +26,16 @@ class DeferredWeights(Weights):
     `sent_down` is the basis Q_g of what went backward, with its noise ε_r below; q is what was learned, and s the
     factor by which weight decay has shrunk the initial matrix. A forward product is a Gaussian with covariance Φ
     (through ε_u), the response of the mean-field theory (through Q_g ε_rᵀ) and the memory of the updates (through q).
+    A filter has one Q and one Q_g for all its offsets, and an ε_u, an ε_r and a q for each.
     """
 
     sent_up: Revealed
     sent_down: Revealed
-    current: Float[Array, "capacity above"]
+    current: Float[Array, "matrices_capacity above"]
     shrink: Float[Array, ""]
     spare_up: Float[Array, "test above"]
-    spare_down: Float[Array, "probe below"]
+    spare_down: Float[Array, "matrices_probe below"]
+    field: ReceptiveField = eqx.field(static=True)
 
     def forward(self, features, places=None):
         code, sent_up = self.sent_up.extend(features, 0, places)
@@ -47,12 +50,15 @@ class DeferredWeights(Weights):
 
     def test_forward(self, features):
         code = self.sent_up.coordinates(features)
-        fresh = jnp.sqrt(self.sent_up.missing_power(features, code))[:, None] * self.spare_up
+        # A row's law is all that counts: what its taps miss adds up.
+        missing = self.field.scale * self.field.gather(self.sent_up.missing_power(features, code)[:, None])
+        fresh = jnp.sqrt(missing.sum(axis=1, keepdims=True)) * self.spare_up
         response = self.sent_down.compose(self.sent_down.answers(features))
         return self._up(code) + self.shrink * (response + fresh)
 
     def probe_backward(self, gradients, initial=False, offset=0):
-        spare = self.spare_down[offset : offset + len(gradients)]
+        spare = self.spare_down.reshape(self.field.matrices, -1, self.spare_down.shape[-1])
+        spare = spare[:, offset : offset + len(gradients)].reshape(-1, spare.shape[-1])
         code, sent_down = self.sent_down.append(gradients, spare)
         probed = dataclasses.replace(self, sent_down=sent_down)
         return probed._down(gradients, code, initial), probed
@@ -66,7 +72,7 @@ class DeferredWeights(Weights):
         return code.lasting, eqx.tree_at(lambda w: w.sent_up, self, sent_up)
 
     def outer(self, post, code):
-        return code.T @ post
+        return self.field.correlate(self.field.gather(code), post)
 
     def no_change(self):
         return jnp.zeros_like(self.current)
@@ -86,12 +92,13 @@ class DeferredWeights(Weights):
         }
 
     def _up(self, code: Code) -> Float[Array, "row above"]:
-        return code.lasting @ self.current + self.shrink * (code.passing @ self.sent_up.passing_noise)
+        passed = self.sent_up.send(code.passing, self.sent_up.passing_noise)
+        return self.sent_up.send(code.lasting, self.current) + self.shrink * passed
 
     def _down(self, gradients: Float[Array, "row above"], code: Code, initial: bool) -> Float[Array, "row below"]:
         shrink = 1.0 if initial else self.shrink
         answers = self.sent_up.answers(gradients)
-        learned = answers.lasting if initial else gradients @ self.current.T / gradients.shape[1]
+        learned = answers.lasting if initial else self.sent_up.back(gradients, self.current)
         answers = Code(learned, shrink * answers.passing)
         return self.sent_up.compose(answers) + shrink * self.sent_down.noise_of(code)
 
@@ -112,27 +119,29 @@ class DeferredFabric(Fabric):
     def population(self, generator):
         return MatchedPopulation(self.size, self.dtype, generator)
 
-    def weights(self, below: Population, above: Population, traffic: Traffic):
-        sent_up = self._nothing(below, above, traffic.forward)
+    def weights(self, below: Population, above: Population, traffic: Traffic, field: ReceptiveField):
+        sent_up = self._nothing(below, above, traffic.forward, field)
         return DeferredWeights(
             sent_up=sent_up,
-            sent_down=self._nothing(above, below, 0),
+            sent_down=self._nothing(above, below, 0, field.reversed),
             current=jnp.array(sent_up.noise, copy=True),
             shrink=jnp.ones((), self.dtype),
             spare_up=jnp.zeros((0, self.size), self.dtype),
             spare_down=jnp.zeros((0, self.size), self.dtype),
+            field=field,
         )
 
     def with_backward(self, weights, below, above, traffic):
-        sent_down = self._nothing(above, below, traffic.backward)
+        sent_down = self._nothing(above, below, traffic.backward, weights.field.reversed)
         return dataclasses.replace(weights, sent_down=sent_down)
 
     def with_measurements(self, weights, below, above, traffic):
-        return dataclasses.replace(weights, spare_up=above.spare(traffic.tests), spare_down=below.spare(traffic.probes))
+        probes = weights.field.reversed.matrices * traffic.probes
+        return dataclasses.replace(weights, spare_up=above.spare(traffic.tests), spare_down=below.spare(probes))
 
-    def _nothing(self, source: Population, sink: Population, load: int) -> Revealed:
+    def _nothing(self, source: Population, sink: Population, load: int, field: ReceptiveField) -> Revealed:
         truncation = self.truncation if load else dataclasses.replace(self.truncation, capacity=0)
-        return Revealed.nothing(source, sink, load, truncation)
+        return Revealed.nothing(source, sink, load, truncation, field)
 
     def check(self, population: Population):
         rows = population.rows
@@ -147,16 +156,14 @@ class DeferredFabric(Fabric):
         return {"width": "inf", "particles": self.size, **dataclasses.asdict(self.truncation)}
 
 
-def default_truncation(linear: bool, samples: int, steps: int, room: int | None = None) -> Truncation:
-    """What is kept unless a user says otherwise, where a population has `room` for so many rows of bases.
+def default_truncation(linear: bool, rows: int, steps: int, fits: int | None = None) -> Truncation:
+    """What is kept unless a user says otherwise, where so many `rows` pass at a step and a capacity of `fits` fits.
 
     Deep linear networks are solved exactly: each step opens a few new directions at the most, and while they fit, all
     are kept.
     """
-    # Three bases at the most send their noise into one population (forward, backward, feedback), each with rows that
-    # pass; the initial features and a few more take the rest.
-    most = samples * (steps + 1)
-    fits = most if room is None else max((room - 8 * samples) // 3, samples)
+    most = rows * (steps + 1)
+    fits = most if fits is None else fits
     if linear:
-        return Truncation(capacity=min(most, samples + 200, fits), tolerance=1e-10, growth=samples)
-    return Truncation(capacity=min(most, max(5 * samples, 48), fits), tolerance=0.1, growth=4)
+        return Truncation(capacity=min(most, rows + 200, fits), tolerance=1e-10, growth=rows)
+    return Truncation(capacity=min(most, max(5 * rows, 48), fits), tolerance=0.1, growth=4)

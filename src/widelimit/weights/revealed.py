@@ -2,7 +2,8 @@
 
 A matrix Ω with iid N(0, 1) entries that is only ever multiplied by vectors x need not exist. Keep an orthonormal basis
 Q of the vectors sent so far (in ⟨a, b⟩ = a·b/S) and one row of fresh normal noise E per basis row: then
-Ω x/√N = Σ_i ⟨Q_i, x⟩ E_i has the right joint law over all x. This file is that bookkeeping. `Revealed` has
+Ω x/√N = Σ_i ⟨Q_i, x⟩ E_i has the right joint law over all x. This file is that bookkeeping. Where Ω is a stack of
+independent matrices (the offsets of a filter), all share Q, and each has noise of its own. `Revealed` has
 
 * **lasting** rows, up to a fixed capacity, that hold the leading directions of all that was sent; and
 * **passing** rows, as many as vectors are sent in a step, rewritten at each step to span what the lasting rows miss.
@@ -24,6 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from .population import Population
+from .receptive_field import ReceptiveField
 
 
 @dataclass(frozen=True)
@@ -59,27 +61,34 @@ class Code(eqx.Module):
 
 
 class Revealed(eqx.Module):
-    """An orthonormal basis of the vectors sent through a random matrix, with the noise that stands for it."""
+    """An orthonormal basis of the vectors sent through random matrices, with the noise that stands for them.
+
+    The receptive `field` leads from the side that sends to the side that answers; noise is stacked as its matrices are.
+    """
 
     basis: Float[Array, "capacity source"]
-    noise: Float[Array, "capacity sink"]
+    noise: Float[Array, "matrices_capacity sink"]
     passing_basis: Float[Array, "passing source"]
-    passing_noise: Float[Array, "passing sink"]
+    passing_noise: Float[Array, "matrices_passing sink"]
     filled: Int[Array, ""]
     dropped: Float[Array, ""]
     truncation: Truncation = eqx.field(static=True)
+    field: ReceptiveField = eqx.field(static=True)
 
     @classmethod
-    def nothing(cls, source: Population, sink: Population, load: int, truncation: Truncation) -> Self:
+    def nothing(
+        cls, source: Population, sink: Population, load: int, truncation: Truncation, field: ReceptiveField
+    ) -> Self:
         """Nothing revealed yet, with room for `truncation.capacity` rows that last and `load` that pass."""
         return cls(
             basis=jnp.zeros((truncation.capacity, source.size), source.dtype),
-            noise=sink.draw(truncation.capacity),
+            noise=sink.draw(field.matrices * truncation.capacity),
             passing_basis=jnp.zeros((load, source.size), source.dtype),
-            passing_noise=sink.draw(load),
+            passing_noise=sink.draw(field.matrices * load),
             filled=jnp.zeros((), jnp.int32),
             dropped=jnp.zeros((), source.dtype),
             truncation=truncation,
+            field=field,
         )
 
     def coordinates(self, x: Float[Array, "row source"]) -> Code:
@@ -92,11 +101,19 @@ class Revealed(eqx.Module):
 
     def noise_of(self, code: Code) -> Float[Array, "row sink"]:
         """The noise that comes back when the vectors with these coordinates are sent."""
-        return code.lasting @ self.noise + code.passing @ self.passing_noise
+        return self.send(code.lasting, self.noise) + self.send(code.passing, self.passing_noise)
 
-    def answers(self, y: Float[Array, "row sink"]) -> Code:
+    def answers(self, y: Float[Array, "answer sink"]) -> Code:
         """The inner products of `y`, on the other side, with the noise: the coordinates of Ωᵀ y in the basis."""
-        return Code(_inner(y, self.noise), _inner(y, self.passing_noise))
+        return Code(self.back(y, self.noise), self.back(y, self.passing_noise))
+
+    def send(self, coordinates: Float[Array, "row n"], stack: Float[Array, "matrices_n sink"]) -> Array:
+        """What rows of `stack` make of vectors with these coordinates: (answer, sink)."""
+        return self.field.multiply(self.field.gather(coordinates), stack)
+
+    def back(self, y: Float[Array, "answer sink"], stack: Float[Array, "matrices_n sink"]) -> Array:
+        """The transpose of [`send`] in ⟨a, b⟩ = a·b/S: (row, n)."""
+        return self.field.scatter(self.field.multiply_back(y, stack)) / y.shape[1]
 
     def extend(
         self, x: Float[Array, "row source"], offset: int = 0, places: Int[Array, " row"] | None = None
@@ -157,7 +174,7 @@ class Revealed(eqx.Module):
         )
         return Code(code, passing), extended
 
-    def append(self, x: Float[Array, "row source"], spare: Float[Array, "row sink"]) -> tuple[Code, Self]:
+    def append(self, x: Float[Array, "row source"], spare: Float[Array, "matrices_row sink"]) -> tuple[Code, Self]:
         """Send the vectors `x` for one measurement: what is not in the basis gets the rows `spare`, appended."""
         known = self.coordinates(x)
         rest = x - self.compose(known)
@@ -167,9 +184,14 @@ class Revealed(eqx.Module):
         extended = eqx.tree_at(
             lambda r: (r.passing_basis, r.passing_noise),
             self,
-            (jnp.concatenate([self.passing_basis, rows]), jnp.concatenate([self.passing_noise, spare])),
+            (jnp.concatenate([self.passing_basis, rows]), self._stacked(self.passing_noise, spare)),
         )
         return Code(known.lasting, jnp.concatenate([known.passing, root], axis=1)), extended
+
+    def _stacked(self, first: Float[Array, "matrices_n sink"], then: Float[Array, "matrices_m sink"]) -> Array:
+        """Further rows of each matrix behind those that it has."""
+        each = lambda stack: stack.reshape(self.field.matrices, -1, stack.shape[-1])  # noqa: E731
+        return jnp.concatenate([each(first), each(then)], axis=1).reshape(-1, first.shape[-1])
 
     def missing_power(self, x: Float[Array, "row source"], code: Code) -> Float[Array, " row"]:
         """Mean square of what each vector has outside the basis."""

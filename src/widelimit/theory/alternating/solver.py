@@ -11,7 +11,7 @@ import xarray as xr
 
 from ... import checks
 from ...checks import ArgumentError
-from ...network import MLP
+from ...architecture import MLP
 from ...optimizer import Optimizer
 from ...planning import available_memory
 from ...precision import at_precision

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ...network import MLP
+from ...architecture import MLP
 from ...task import Task
 from ..feedback import Feedback, Source
 from ..memory import Memory

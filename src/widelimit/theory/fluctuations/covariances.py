@@ -9,7 +9,7 @@ import xarray as xr
 
 from ... import checks
 from ...checks import ArgumentError
-from ...network import MLP
+from ...architecture import MLP
 from ...planning import available_memory
 from ...progress import progress_bar
 from ...rules import Rule

@@ -9,7 +9,7 @@ import equinox as eqx
 import numpy as np
 from tqdm.auto import tqdm
 
-from ...network import MLP
+from ...architecture import MLP
 from ...nonlinearity import Gated, Nonlinearity
 from ...task import Task
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ... import checks
 from ...checks import ArgumentError
-from ...network import MLP
+from ...architecture import MLP
 from ...planning import available_memory
 from ...progress import progress_bar
 from ...rules import Rule

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...dynamics import DIVERGED
-from ...network import MLP
+from ...architecture import MLP
 from ...task import Task
 from ..feedback import Feedback, Source, hebbian_share
 from ..histories import equal_times, unfolded

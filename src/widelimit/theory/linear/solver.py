@@ -9,7 +9,7 @@ import xarray as xr
 
 from ... import checks
 from ...checks import ArgumentError
-from ...network import MLP
+from ...architecture import MLP
 from ...nonlinearity import Linear
 from ...optimizer import Optimizer
 from ...planning import available_memory
