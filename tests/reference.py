@@ -53,7 +53,8 @@ class Start:
 class Reference:
     """Trains one network step by step; `x` is already the rows used.
 
-    `rule` is "gd", "fa", "dfa", "hebb", "drtp", "kp" (Kolen–Pollack), "signs" or "three" (three-factor Hebb).
+    `rule` is "gd", "fa", "dfa", "hebb", "drtp", "kp" (Kolen–Pollack), "signs" or "three" (three-factor Hebb). With a
+    `branch_scale`, hidden layers add to the one below.
     """
 
     def __init__(self, start: Start, x, x_test, y, *, dimension, phi, loss, rule, richness, **options: Any):
@@ -62,7 +63,9 @@ class Reference:
         self.velocity = [np.zeros_like(w) for w in start.weights]
         self.layers = len(start.weights) - 1
         self.width = start.weights[-1].shape[1]
-        self.scales = [1 / np.sqrt(dimension)] + [1 / np.sqrt(self.width)] * (self.layers - 1)
+        self.skips = options.get("branch_scale") is not None
+        branch = options["branch_scale"] if self.skips else 1.0
+        self.scales = [1 / np.sqrt(dimension)] + [branch / np.sqrt(self.width)] * (self.layers - 1)
         self.phi, self.loss = PHI.get(phi), LOSSES[loss]
         self.feedback = {layer: np.array(made) for layer, made in start.feedback.items()}
         self.feedback_velocity = {layer: np.zeros_like(made) for layer, made in start.feedback.items()}
@@ -75,6 +78,8 @@ class Reference:
         h, features, slopes = [None], [x], [None]
         for layer in range(self.layers):
             h.append(features[-1] @ self.weights[layer].T * self.scales[layer])
+            if self.skips and layer > 0:
+                h[-1] = h[-1] + h[-2]
             if gates is None:
                 features.append(self.phi[0](h[-1]))
                 slopes.append(self.phi[1](h[-1]))
@@ -91,8 +96,10 @@ class Reference:
             if layer == self.layers:
                 z[layer] = np.broadcast_to(top, (len(self.x), *top.shape))
             else:
-                z[layer] = np.einsum("pca,ab->pcb", g[layer + 1], matrices[layer]) / np.sqrt(self.width)
+                z[layer] = np.einsum("pca,ab->pcb", g[layer + 1], matrices[layer]) * self.scales[layer]
             g[layer] = slopes[layer][:, None, :] * z[layer]
+            if self.skips and layer < self.layers:
+                g[layer] = g[layer] + g[layer + 1]
         return z, g
 
     def pseudo_gradient(self, features, slopes, gradient, error):
@@ -131,11 +138,12 @@ class Reference:
         """Φ^ℓ, G^ℓ, G̃^ℓ and K, with one output block per pair of samples."""
         layers = range(1, self.layers + 1)
         phi = [self.x @ self.x.T * self.scales[0] ** 2] + [features[m] @ features[m].T / self.width for m in layers]
+        seen = [phi[0]] + [phi[m] * self.scales[m] ** 2 * self.width for m in layers[:-1]]
         overlap = {m: np.einsum("pcn,qdn->pqcd", gradient[m], gradient[m]) / self.width for m in layers}
         mixed = {m: np.einsum("pcn,qdn->pqcd", gradient[m], pseudo[m]) / self.width for m in layers}
         ntk = np.einsum("pq,cd->pqcd", phi[-1], np.eye(self.y.shape[1]))
         for m in layers:
-            ntk = ntk + mixed[m] * phi[m - 1][:, :, None, None]
+            ntk = ntk + mixed[m] * seen[m - 1][:, :, None, None]
         return {
             "feature_kernel": np.stack(phi[1:]),
             "gradient_kernel": np.stack([overlap[m] for m in layers]),
@@ -174,15 +182,19 @@ class Reference:
     def _update(self, features, delta, error, step_size, momentum, weight_decay):
         for layer, matrix in enumerate(self.weights):
             if layer == self.layers:
-                change = error.T @ features[layer]
+                change = self.tied(layer, error.T @ features[layer])
             else:
-                change = self.scales[layer] * delta[layer + 1].T @ features[layer]
+                change = self.tied(layer, self.scales[layer] * delta[layer + 1].T @ features[layer])
             self.velocity[layer] = momentum * self.velocity[layer] + step_size * self.richness * change
             self.weights[layer] = (1 - step_size * weight_decay) * matrix + self.velocity[layer]
             if self.rule == "kp" and layer > 0:
                 own = momentum * self.feedback_velocity[layer] + step_size * self.richness * change
                 self.feedback[layer] = (1 - step_size * weight_decay) * self.feedback[layer] + own
                 self.feedback_velocity[layer] = own
+
+    def tied(self, layer, change):
+        """What a change of each entry becomes where entries are tied to one another: here none are."""
+        return change
 
     def _histories(self, histories):
         layers = range(1, self.layers + 1)
@@ -195,3 +207,108 @@ class Reference:
             "final_preactivation": np.stack([histories[-1][0][m] for m in layers]),
             "final_pre_gradient": np.stack([histories[-1][2][m] for m in layers]),
         }
+
+
+class ConvolutionalReference(Reference):
+    """A convolutional network as the fully connected one that it is: large matrices between all positions' channels.
+
+    Filters become block matrices by loops over positions and offsets, and their entries are tied: a change of the large
+    matrix is summed over the entries that stand for the same weight. `filters` are (group, tap, above, below) for the
+    hidden layers, `readout` (output, window, channel); what they give is written in each direction once, by loops.
+    """
+
+    def __init__(self, filters, readout, gates, test_gates, feedback, x, x_test, y, *, grid, size, circular, window, **rest):
+        self.grid, self.size, self.circular, self.window = grid, size, circular, window
+        self.positions = list(np.ndindex(*grid))
+        self.scale = rest.pop("filter_scale", 1.0)
+        self.shapes = [made.shape for made in filters] + [readout.shape]
+        matrices = [self.expand(made) for made in filters] + [self.expand_readout(readout)]
+        made = {}
+        for layer, one in feedback.items():
+            if one.ndim == 4:
+                made[layer] = self.expand(one)
+            else:
+                made[layer] = self.expand_readout(one)
+        start = Start(matrices, made, self._flat(gates), self._flat(test_gates))
+        super().__init__(start, x.reshape(len(x), -1), x_test.reshape(len(x_test), -1), y, dimension=x.shape[-1], **rest)
+        self.width = readout.shape[-1]
+        self.scales = [1 / np.sqrt(x.shape[-1])] + [1 / np.sqrt(self.width)] * (self.layers - 1)
+
+    def _flat(self, fields):
+        if fields is None:
+            return None
+        return [field.reshape(-1, len(self.positions) * field.shape[-1]) for field in fields]
+
+    def links(self):
+        """(position above, tap, position below) for every offset that stays inside the grid."""
+        offsets = list(np.ndindex(*self.size))
+        for above, position in enumerate(self.positions):
+            for tap, offset in enumerate(offsets):
+                seen = tuple(a + b - (s // 2) for a, b, s in zip(position, offset, self.size, strict=True))
+                if self.circular:
+                    seen = tuple(a % extent for a, extent in zip(seen, self.grid, strict=True))
+                if all(0 <= a < extent for a, extent in zip(seen, self.grid, strict=True)):
+                    yield above, tap, self.positions.index(seen)
+
+    def expand(self, filters):
+        groups, _, n_above, n_below = filters.shape
+        count = len(self.positions)
+        large = np.zeros((count, n_above, count, n_below))
+        for above, tap, below in self.links():
+            large[above, :, below] += self.scale * filters[above if groups > 1 else 0, tap]
+        return large.reshape(count * n_above, count * n_below)
+
+    def collapse(self, large, shape):
+        """The transpose of `expand`."""
+        count, found = len(self.positions), np.zeros(shape)
+        large = large.reshape(count, shape[2], count, shape[3])
+        for above, tap, below in self.links():
+            found[above if shape[0] > 1 else 0, tap] += self.scale * large[above, :, below]
+        return found
+
+    def windows(self):
+        """The window of each position, and how many positions it has."""
+        blocks = [extent // width for extent, width in zip(self.grid, self.window, strict=True)]
+        places = [tuple(a // width for a, width in zip(position, self.window, strict=True)) for position in self.positions]
+        return [int(np.ravel_multi_index(place, blocks)) for place in places], int(np.prod(self.window))
+
+    def expand_readout(self, readout):
+        places, many = self.windows()
+        return np.concatenate([readout[:, place] / many for place in places], axis=1)
+
+    def collapse_readout(self, large, shape):
+        places, many = self.windows()
+        found = np.zeros(shape)
+        for position, place in enumerate(places):
+            found[:, place] += large[:, position * shape[2] : (position + 1) * shape[2]] / many
+        return found
+
+    def tied(self, layer, change):
+        if layer == self.layers:
+            return self.expand_readout(self.collapse_readout(change, self.shapes[-1]))
+        return self.expand(self.collapse(change, self.shapes[layer]))
+
+    def kernels(self, features, gradient, pseudo):
+        """Kernels of all positions' channels together, and K from the definition: ∂f/∂W times the rule's change of W."""
+        found = super().kernels(features, gradient, pseudo)
+        for name in ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel"):
+            found[name] = found[name] / len(self.positions)
+        samples, outputs = self.y.shape
+        ntk = np.zeros((samples, samples, outputs, outputs))
+        for layer in range(self.layers):
+            true, rule = (
+                np.array(
+                    [
+                        [
+                            self.collapse(self.scales[layer] * np.outer(g[mu, c], features[layer][mu]), self.shapes[layer])
+                            for c in range(outputs)
+                        ]
+                        for mu in range(samples)
+                    ]
+                )
+                for g in (gradient[layer + 1], pseudo[layer + 1])
+            )
+            ntk += np.einsum("pcgtij,qdgtij->pqcd", true, rule) / self.width
+        last = np.array([self.collapse_readout(phi[None], (1, *self.shapes[-1][1:])) for phi in features[self.layers]])
+        found["ntk"] = ntk + np.einsum("pxwn,qxwn,cd->pqcd", last, last, np.eye(outputs)) / self.width
+        return found

@@ -24,7 +24,7 @@ def with_nan(array):
 
 TASKS = {
     "x is one-dimensional": (lambda: wl.Task(np.ones(4), Y), ["x must have shape", "(4,)"]),
-    "x is three-dimensional": (lambda: wl.Task(np.ones((4, 3, 2)), Y), ["x must have shape", "(4, 3, 2)"]),
+    "x is one-dimensional": (lambda: wl.Task(np.ones(4), Y), ["x must have shape", "(4,)", "positions"]),
     "x has no samples": (lambda: wl.Task(np.ones((0, 3)), []), ["x must have shape", "at least one sample"]),
     "x has no columns": (lambda: wl.Task(np.ones((4, 0)), Y), ["x must have shape", "one column"]),
     "x holds NaN": (lambda: wl.Task(with_nan(X), Y), ["x holds 1 value(s)", "(3, 2)", "remove or impute"]),
@@ -81,7 +81,7 @@ DESCRIPTIONS = {
 
 TRAINING = {
     "a network class": ({"net": wl.MLP}, ["net must be an instance", "MLP()"]),
-    "a width for a network": ({"net": 100}, ["net must be a MLP", "widelimit.MLP("]),
+    "a width for a network": ({"net": 100}, ["net must be an Architecture", "widelimit.MLP("]),
     "arrays for a task": ({"task": (X, Y)}, ["task must be a Task", "widelimit.Task(x, y)"]),
     "a rule class": ({"rule": wl.GradientDescent}, ["rule must be an instance", "write GradientDescent()"]),
     "a rule by name": ({"rule": "gd"}, ["rule must be a Rule", "widelimit.GradientDescent()"]),

@@ -5,6 +5,7 @@ import pytest
 
 from widelimit.precision import at_precision
 from widelimit.weights.population import MatchedPopulation
+from widelimit.weights.receptive_field import Pointwise
 from widelimit.weights.revealed import Revealed, Truncation
 
 SIZE, ROWS = 400, 4
@@ -18,7 +19,7 @@ def double_precision():
 
 def revealed(load, capacity):
     source, sink = (MatchedPopulation(SIZE, "float64", np.random.default_rng(seed)) for seed in (0, 1))
-    return Revealed.nothing(source, sink, load, Truncation(capacity, 0.1, ROWS))
+    return Revealed.nothing(source, sink, load, Truncation(capacity, 0.1, ROWS), Pointwise())
 
 
 def vectors(rows, seed):

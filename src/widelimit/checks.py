@@ -58,7 +58,10 @@ def instance(name: str, value: Any, kind: type, example: str) -> None:
     if isinstance(value, type) and issubclass(value, kind):
         raise ArgumentError(f"{name} must be an instance, and got the class; write {value.__name__}().")
     if not isinstance(value, kind):
-        raise ArgumentError(f"{name} must be a {kind.__name__}, for example {example}; got {type(value).__name__}.")
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        raise ArgumentError(
+            f"{name} must be {article} {kind.__name__}, for example {example}; got {type(value).__name__}."
+        )
 
 
 def finite_array(name: str, value: Any) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""Convolutional networks: finite ones against NumPy to rounding, infinitely wide ones against themselves and networks."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers import (
+    LATER_RULES,
+    RULES,
+    assert_matches_reference,
+    assert_same,
+    convolutional_reference_for,
+    relative_error,
+)
+
+import widelimit as wl
+from widelimit.batches import batch_order
+
+GEOMETRIES = {
+    "1-D": ((5, 2), dict(filter_size=3)),
+    "1-D circular, pooled": ((4, 2), dict(filter_size=3, padding="circular", pool="all", filter_scale=0.6)),
+    "2-D": ((3, 2, 1), dict(filter_size=(3, 1))),
+    "2-D circular, windows": ((2, 4, 1), dict(filter_size=3, padding="circular", pool=2)),
+    "locally connected": ((4, 1), dict(filter_size=3, shared=False, pool=2)),
+}
+ALL_RULES = RULES | LATER_RULES
+
+
+def images(shape, samples=4, outputs=None, test_samples=2, seed=0, loss=None):
+    """Random inputs on a grid, with targets ±1, or one-hot."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(samples + test_samples, *shape))
+    y = random.choice([-1.0, 1.0], size=len(x))
+    if outputs is not None:
+        y = np.eye(outputs)[np.arange(len(x)) % outputs]
+    if not test_samples:
+        return wl.Task(x, y, loss=loss)
+    return wl.Task(x[:samples], y[:samples], x[samples:], y[samples:], loss=loss)
+
+
+# --- finite networks, against block matrices in NumPy
+
+
+def compare(net, task, rule, *, batch_size=None, steps=3, **options):
+    training = dict(step_size=0.03, steps=steps, momentum=0.5, weight_decay=0.3) | options
+    run = wl.train(net, task, rule, width=7, replicates=1, seed=2, batch_size=batch_size, **training)
+    network = convolutional_reference_for(net, task, rule, 7, seed=2)
+    batches = None if batch_size is None else batch_order(task.samples, batch_size, steps + 1, 0)
+    expected = network.train(**training, batches=batches)
+    assert_matches_reference(run, {name: array for name, array in expected.items() if name in run}, task.scalar, 1e-10)
+    assert relative_error(run["ntk"].isel(step=-1), run["ntk"].isel(step=0)) > 1e-3
+
+
+@pytest.mark.parametrize("rule", ALL_RULES)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_a_finite_network_to_rounding(geometry, rule):
+    shape, options = GEOMETRIES[geometry]
+    if rule.startswith("signs") and options.get("pool"):
+        pytest.skip("the reference takes signs of the averages that stand for a pooled readout")
+    compare(wl.CNN(2, wl.Tanh(), 1.4, **options), images(shape), ALL_RULES[rule])
+
+
+@pytest.mark.parametrize("rule", ["gd", "fa-half", "dfa", "hebb", "kolen-pollack"])
+def test_classes_batches_and_gates(rule):
+    shape, options = GEOMETRIES["2-D circular, windows"]
+    task = images(shape, samples=5, outputs=3, loss=wl.SoftmaxCrossEntropy())
+    compare(wl.CNN(2, wl.Tanh(), **options), task, ALL_RULES[rule], batch_size=2)
+    short = dict(step_size=0.002) if rule == "hebb" else {}  # it diverges in finite time where units are linear
+    compare(wl.CNN(3, wl.Gated(wl.ReLU()), **options), task, ALL_RULES[rule], **short)
+
+
+def test_kernels_between_positions_and_fields():
+    """Their averages over positions are the kernels that are always recorded, and they are kernels of the fields."""
+    shape, options = GEOMETRIES["1-D"]
+    net, task = wl.CNN(2, wl.Tanh(), **options), images(shape, outputs=2)
+    extra = dict(positions=True, fields=True, two_time=True)
+    run = wl.train(net, task, wl.FeedbackAlignment(0.5), width=9, step_size=0.05, steps=2, replicates=2, **extra)
+    for name in ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel"):
+        every = run[f"{name}_positions"]
+        mean = np.einsum("rtlpaqa...->rtlpq...", every.values) / every.sizes["position"]
+        assert relative_error(mean, run[name].values) < 1e-12
+    phi = np.tanh(run["final_preactivation"].values)
+    found = np.einsum("rlpan,rlqbn->rlpaqb", phi, phi) / 9
+    assert relative_error(run["feature_kernel_positions"].isel(step=-1).values, found) < 1e-12
+    two_time = run["feature_kernel_two_time"]
+    for step in range(3):
+        same = two_time.isel(step=step, step2=step).values
+        assert relative_error(same, run["feature_kernel"].isel(step=step).values) < 1e-12
+    assert run["final_pre_gradient"].dims == ("replicate", "layer", "sample", "unit", "position", "neuron")
+
+
+# --- relations that hold at every width
+
+
+@pytest.mark.parametrize("width", [30, math.inf])
+@pytest.mark.parametrize("rule", ALL_RULES)
+def test_one_position_is_a_fully_connected_network(rule, width):
+    task = images((1, 3))
+    flat = wl.Task(task.x, task.y[:, 0], task.x_test, task.y_test[:, 0])
+    training = dict(width=width, particles=400, step_size=0.05, steps=4, replicates=1)
+    one = wl.train(wl.CNN(2, wl.Tanh(), filter_size=1), task, ALL_RULES[rule], **training)
+    other = wl.train(wl.MLP(2, wl.Tanh()), flat, ALL_RULES[rule], **training)
+    assert_same(one, other, 1e-13)
+
+
+@pytest.mark.parametrize("width", [20, math.inf])
+@pytest.mark.parametrize("rule", ["gd", "fa-half", "dfa", "hebb"])
+def test_circular_networks_are_translation_equivariant(rule, width):
+    """Every image moved by its own way round the grid: with a pooled readout nothing that averages over positions moves.
+
+    At infinite width noise is drawn by row, so the network is linear, which makes it exact.
+    """
+    nonlinearity = wl.Tanh() if width < math.inf else wl.Linear()
+    net = wl.CNN(2, nonlinearity, padding="circular", pool="all")
+    task = images((2, 4, 1), samples=3)
+    random = np.random.default_rng(0)
+
+    def moved(x):
+        ways = random.integers(1, 4, size=(len(x), 2))
+        return np.stack([np.roll(one, way, axis=(0, 1)) for one, way in zip(x, ways, strict=True)])
+
+    other = wl.Task(moved(task.inputs), task.y[:, 0], moved(task.test_inputs), task.y_test[:, 0])
+    training = dict(width=width, particles=3000, step_size=0.005, steps=3, replicates=1)
+    names = ["output", "test_output", "loss", "ntk"]
+    one, two = (wl.train(net, data, RULES[rule], **training) for data in (task, other))
+    assert_same(one, two, 1e-10, names)
+
+
+# --- deep linear networks at infinite width, exact
+
+
+EXACT = ["output", "test_output", "feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"]
+
+
+def compare_seeds_and_particles(geometry, rule, layers, outputs=None):
+    shape, options = GEOMETRIES[geometry]
+    task = images(shape, samples=2, outputs=outputs, test_samples=1)
+    net = wl.CNN(layers, wl.Linear(), 1.2, **({"filter_scale": 0.5} | options))
+    training = dict(step_size=0.01, steps=4, replicates=1, momentum=0.5, weight_decay=0.2)
+    one, two = (
+        wl.train(net, task, RULES[rule], particles=particles, seed=particles, **training)
+        for particles in ((4000, 5000) if shape[1:] == (2,) else (8000, 9000))
+    )
+    assert_same(two, one, 1e-10, EXACT)
+    assert relative_error(one["ntk"].isel(step=-1), one["ntk"].isel(step=0)) > 1e-3
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_deep_linear_networks_are_exact(rule):
+    compare_seeds_and_particles("1-D", rule, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("geometry", [name for name in GEOMETRIES if name != "locally connected"])
+def test_all_deep_linear_networks_are_exact(geometry, rule, layers):
+    compare_seeds_and_particles(geometry, rule, layers)
+    if layers == 2:
+        compare_seeds_and_particles(geometry, rule, layers, outputs=2)
+
+
+# --- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: wl.CNN(2, wl.Tanh(), filter_size=2), ("filter_size", "odd", "2")),
+        (lambda: wl.CNN(2, wl.Tanh(), filter_size=0), ("filter_size", "at least 1", "0")),
+        (lambda: wl.CNN(2, wl.Tanh(), padding="same"), ("padding", "'same'", "circular, zero")),
+        (lambda: wl.CNN(2, wl.Tanh(), pool="global"), ("pool", "'global'", "all")),
+        (lambda: wl.CNN(2, wl.Tanh(), filter_scale=0.0), ("filter_scale", "above 0")),
+        (lambda: wl.CNN(2, wl.Tanh(), shared=1), ("shared", "True or False", "1")),
+        (lambda: wl.MLP(2, wl.Tanh(), branch_scale=0.5), ("branch_scale", "residual=True")),
+        (lambda: wl.MLP(2, wl.Tanh(), residual="yes"), ("residual", "'yes'")),
+    ],
+)
+def test_a_network_that_cannot_be(make, words):
+    with pytest.raises(wl.ArgumentError) as refusal:
+        make()
+    for word in words:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "words"),
+    [
+        ((6,), {}, ("x must have shape (samples, positions, channels)", "(6,)", "reshape")),
+        ((2, 2, 2, 2), {}, ("x must have shape", "(2, 2, 2, 2)")),
+        ((4, 4, 1), dict(filter_size=(3,)), ("filter_size", "2, one for each dimension", "(3,)")),
+        ((4, 4, 1), dict(pool=3), ("pool", "3×3", "4×4", "divisor")),
+    ],
+)
+@pytest.mark.parametrize("width", [10, math.inf])
+def test_inputs_that_do_not_fit(shape, options, words, width):
+    with pytest.raises(wl.ArgumentError) as refusal:
+        wl.train(wl.CNN(2, wl.Tanh(), **options), images(shape), width=width, step_size=0.1, steps=1)
+    for word in words:
+        assert word in str(refusal.value)
