@@ -121,7 +121,9 @@ def convolutional_reference_for(net, task, rule, width, *, seed=0, replicate=0):
 
     *hidden, last = state.network.layers
     made = {layer: feedback(layer, one) for layer, one in (state.feedback or {}).items()}
-    vectors = {layer: one.reshape(task.outputs, -1) for layer, one in made.items() if hasattr(state.feedback[layer], "values")}
+    vectors = {
+        layer: one.reshape(task.outputs, -1) for layer, one in made.items() if hasattr(state.feedback[layer], "values")
+    }
     found = ConvolutionalReference(
         [filters(layer.matrix) for layer in hidden],
         readout(last.matrix),

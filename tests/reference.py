@@ -217,7 +217,9 @@ class ConvolutionalReference(Reference):
     hidden layers, `readout` (output, window, channel); what they give is written in each direction once, by loops.
     """
 
-    def __init__(self, filters, readout, gates, test_gates, feedback, x, x_test, y, *, grid, size, circular, window, **rest):
+    def __init__(
+        self, filters, readout, gates, test_gates, feedback, x, x_test, y, *, grid, size, circular, window, **rest
+    ):
         self.grid, self.size, self.circular, self.window = grid, size, circular, window
         self.positions = list(np.ndindex(*grid))
         self.scale = rest.pop("filter_scale", 1.0)
@@ -230,7 +232,9 @@ class ConvolutionalReference(Reference):
             else:
                 made[layer] = self.expand_readout(one)
         start = Start(matrices, made, self._flat(gates), self._flat(test_gates))
-        super().__init__(start, x.reshape(len(x), -1), x_test.reshape(len(x_test), -1), y, dimension=x.shape[-1], **rest)
+        super().__init__(
+            start, x.reshape(len(x), -1), x_test.reshape(len(x_test), -1), y, dimension=x.shape[-1], **rest
+        )
         self.width = readout.shape[-1]
         self.scales = [1 / np.sqrt(x.shape[-1])] + [1 / np.sqrt(self.width)] * (self.layers - 1)
 
@@ -269,7 +273,9 @@ class ConvolutionalReference(Reference):
     def windows(self):
         """The window of each position, and how many positions it has."""
         blocks = [extent // width for extent, width in zip(self.grid, self.window, strict=True)]
-        places = [tuple(a // width for a, width in zip(position, self.window, strict=True)) for position in self.positions]
+        places = [
+            tuple(a // width for a, width in zip(position, self.window, strict=True)) for position in self.positions
+        ]
         return [int(np.ravel_multi_index(place, blocks)) for place in places], int(np.prod(self.window))
 
     def expand_readout(self, readout):
@@ -289,7 +295,7 @@ class ConvolutionalReference(Reference):
         return self.expand(self.collapse(change, self.shapes[layer]))
 
     def kernels(self, features, gradient, pseudo):
-        """Kernels of all positions' channels together, and K from the definition: ∂f/∂W times the rule's change of W."""
+        """Kernels of all positions' channels together; K by its definition, ∂f/∂W times the rule's change of W."""
         found = super().kernels(features, gradient, pseudo)
         for name in ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel"):
             found[name] = found[name] / len(self.positions)
@@ -300,7 +306,9 @@ class ConvolutionalReference(Reference):
                 np.array(
                     [
                         [
-                            self.collapse(self.scales[layer] * np.outer(g[mu, c], features[layer][mu]), self.shapes[layer])
+                            self.collapse(
+                                self.scales[layer] * np.outer(g[mu, c], features[layer][mu]), self.shapes[layer]
+                            )
                             for c in range(outputs)
                         ]
                         for mu in range(samples)

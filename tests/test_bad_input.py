@@ -24,7 +24,6 @@ def with_nan(array):
 
 TASKS = {
     "x is one-dimensional": (lambda: wl.Task(np.ones(4), Y), ["x must have shape", "(4,)"]),
-    "x is one-dimensional": (lambda: wl.Task(np.ones(4), Y), ["x must have shape", "(4,)", "positions"]),
     "x has no samples": (lambda: wl.Task(np.ones((0, 3)), []), ["x must have shape", "at least one sample"]),
     "x has no columns": (lambda: wl.Task(np.ones((4, 0)), Y), ["x must have shape", "one column"]),
     "x holds NaN": (lambda: wl.Task(with_nan(X), Y), ["x holds 1 value(s)", "(3, 2)", "remove or impute"]),

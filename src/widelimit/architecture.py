@@ -119,8 +119,8 @@ class CNN(Architecture):
     what the first layer looks at, m^ℓ_{μ,a} = σ Σ_b M^ℓ_b x_{μ,a+b}/√D.
 
     **Arguments:** `hidden_layers`, `nonlinearity` and `richness` as for [`MLP`]; `filter_size`, odd, one number or one
-    for each dimension; `padding`, what is outside the grid: "zero", or "circular", where the grid goes on from its other
-    side; `filter_scale` σ: 1 as in the paper, or 1/√(taps) to keep preactivations at the variance of one tap; `pool`:
+    for each dimension; `padding`, what is outside the grid: "zero", or "circular", where the grid goes on from its
+    other side; `filter_scale` σ: 1 as in the paper, or 1/√(taps) to keep preactivations at the variance of one tap; `pool`:
     the size of windows that are averaged before the readout, which must divide the grid, or "all" for one window of all
     positions; `shared`: whether all positions share one filter; if not, each has its own (a locally connected network).
     """
@@ -184,7 +184,7 @@ class CNN(Architecture):
         if len(shape) not in (2, 3):
             raise ArgumentError(
                 "x must have shape (samples, positions, channels) or (samples, rows, columns, channels) for a CNN; a "
-                f"sample has shape {shape}. Reshape it, for example x.reshape(len(x), 8, 8, 1) for images of 8×8 pixels."
+                f"sample has shape {shape}. Reshape it, for example x.reshape(-1, 8, 8, 1) for images of 8×8 pixels."
             )
         grid = tuple(shape[:-1])
         size = _each("filter_size", self.filter_size, grid)

@@ -250,9 +250,12 @@ class Dynamics:
                 by_position = [kernels.by_position(kernel, geometry.positions) for kernel in layers]
                 record[f"{name}_positions"] = jnp.stack(by_position)
         if self.fields:
-            stacked = lambda layers: jnp.stack(  # noqa: E731  # layer, sample, [unit,] position, neuron
-                [jnp.moveaxis(rows.reshape(-1, geometry.positions, *rows.shape[1:]), 1, -2) for rows in layers]
-            )
+
+            def stacked(layers: Sequence[Array]) -> Array:
+                """All layers as (layer, sample, [unit,] position, neuron)."""
+                apart = [rows.reshape(-1, geometry.positions, *rows.shape[1:]) for rows in layers]
+                return jnp.stack([jnp.moveaxis(rows, 1, -2) for rows in apart])
+
             record["fields"] = {
                 "preactivation": stacked(activity.preactivations[1:]),
                 "feature": stacked(activity.features[1:]),

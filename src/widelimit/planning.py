@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import checks
+from .architecture import Architecture, Geometry
 from .checks import ArgumentError
 from .dynamics import Dynamics, Given, survey
-from .architecture import Architecture, Geometry
 from .network import Inputs
 from .optimizer import Optimizer
 from .rules import Rule
@@ -50,7 +50,10 @@ def plan_fabric(
         return DenseFabric(int(width), precision)
     geometry = net.geometry(task.shape)
     rows = task.samples * geometry.positions
-    truncation = default_truncation(net.nonlinearity.linear, rows, steps, _fits(net, geometry, task, particles))
+    hidden = geometry.fields[:-1]
+    scatter = max((field.matrices for field in hidden), default=1) > 1
+    fits = _fits(net, geometry, task, particles, scatter)
+    truncation = default_truncation(net.nonlinearity.linear, rows, steps, fits, scatter)
     return DeferredFabric(
         particles,
         precision,
@@ -58,20 +61,24 @@ def plan_fabric(
             truncation.capacity if capacity is None else capacity,
             truncation.tolerance if tolerance is None else tolerance,
             truncation.growth if growth is None else growth,
+            truncation.scatter,
         ),
     )
 
 
-def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int) -> int:
+def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, scatter: bool) -> int:
     """The capacity up to which a population has room for all its bases."""
     rows = task.samples * geometry.positions
     hidden, layers = geometry.fields[:-1], net.hidden_layers if net.skips else 1
-    # Three bases at the most send their noise into one layer (forward, backward, feedback), each with rows that pass
-    # and each with noise for all its matrices; where layers add to one another, those of all layers share the room.
-    stacks = 3 * max((field.matrices for field in hidden), default=1) * (max(len(hidden), 1) if net.skips else 1)
+    # Up to three bases send their noise into one layer, each for all its matrices: backward and feedback, and forward
+    # where there is a hidden matrix below too. Where layers add to one another, those of all layers share the room.
+    stacks = max((field.matrices for field in hidden), default=1)
+    stacks *= 3 * max(len(hidden), 1) if net.skips else 3 - (len(hidden) == 1)
     frozen = min(rows, geometry.coordinates) + task.outputs * geometry.fields[-1].taps
-    room = particles // 2 - (1 + layers) * frozen - (4 + layers) * rows
-    return max(room // stacks - rows, rows)
+    room = particles // 2 - (1 + layers) * frozen
+    if scatter and not net.nonlinearity.linear:
+        return max((room - particles // 8) // stacks, 1)
+    return max((room - (4 + layers) * rows) // stacks - rows, rows)  # rows pass in each basis too
 
 
 def prepare(

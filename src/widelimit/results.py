@@ -30,8 +30,8 @@ _BLOCKS_BY_POSITION = (
     "unit2",
 )
 
-# A unit is one of the C outputs. A task with targets (P,) has no unit dimensions at all, and a network without positions
-# (a fully connected one) no dimensions for them.
+# A unit is one of the C outputs. A task with targets (P,) has no unit dimensions at all, and a fully connected network
+# none for positions.
 DIMENSIONS: dict[str, tuple[str, ...]] = {
     "output": ("replicate", "step", "sample", "unit"),
     "error": ("replicate", "step", "sample", "unit"),

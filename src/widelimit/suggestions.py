@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from . import checks
-from .checks import ArgumentError
 from .architecture import Architecture
+from .checks import ArgumentError
 from .rules import GradientDescent, Rule
 from .task import Task
 from .theory import lazy
@@ -15,7 +15,13 @@ from .training import train
 
 
 def suggest_step_size(
-    net: Architecture, task: Task, rule: Rule | None = None, *, momentum: float = 0.0, safety: float = 0.25, seed: int = 0
+    net: Architecture,
+    task: Task,
+    rule: Rule | None = None,
+    *,
+    momentum: float = 0.0,
+    safety: float = 0.25,
+    seed: int = 0,
 ) -> float:
     """A step size that is stable at initialisation, with a margin for the kernel's growth.
 
@@ -66,5 +72,7 @@ def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int) -> np.
             progress=False,
         )
         return start["ntk"].values[0, 0]
-    alone = Task(task.inputs, task.y[:, 0])  # with several outputs the same block stands for each, and nothing between them
+    alone = Task(
+        task.inputs, task.y[:, 0]
+    )  # with several outputs the same block stands for each, and nothing between them
     return lazy(net, alone, rule, times=[0.0], record=("ntk",), progress=False)["ntk"].values

@@ -175,7 +175,7 @@ def _inputs(name: str, value: Any) -> np.ndarray:
     inputs = checks.finite_array(name, value)
     if inputs.ndim < 2 or 0 in inputs.shape:
         raise ArgumentError(
-            f"{name} must have shape (samples, D), or (samples, positions…, channels), with at least one sample and one "
-            f"column; got {inputs.shape}."
+            f"{name} must have shape (samples, D), or (samples, positions…, channels), with at least one sample and "
+            f"one column; got {inputs.shape}."
         )
     return inputs

@@ -12,9 +12,9 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from . import checks
+from .architecture import Architecture
 from .batches import batch_order
 from .dynamics import Dynamics, Given
-from .architecture import Architecture
 from .optimizer import Optimizer
 from .planning import check_memory, plan_fabric, prepare
 from .precision import at_precision

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import checks, datasets
-from ..checks import ArgumentError
 from ..architecture import MLP
+from ..checks import ArgumentError
 from ..nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
 from ..rules import (
     DirectFeedbackAlignment,

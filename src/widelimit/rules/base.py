@@ -82,7 +82,7 @@ class Tap:
         self.taught += len(pre)
 
     def _places(self, count: int, before: int, positions: int) -> Array | None:
-        """The rows that these vectors would take if all samples were sent: each time the batch comes, so much further on."""
+        """The rows that these vectors would take if all samples were sent, each time the batch comes further on."""
         if self.batch is None:
             return None
         rows, everything = rows_of(self.batch[0], positions), self.batch[1] * positions
@@ -229,7 +229,7 @@ class Draw:
 
 
 class PositionVectors(eqx.Module):
-    """Frozen vectors, one for each output and position, which a matrix with a row for each sample and position meets."""
+    """Frozen vectors, one for each output and position: `coefficients @ vectors` takes those of each row's position."""
 
     values: Float[Array, "unit position neuron"]
 

@@ -22,8 +22,8 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from .. import checks
-from ..checks import ArgumentError
 from ..architecture import MLP
+from ..checks import ArgumentError
 from ..nonlinearity import Linear
 from ..rules import GradientDescent, Rule
 from ..task import Task

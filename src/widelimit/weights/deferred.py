@@ -50,9 +50,7 @@ class DeferredWeights(Weights):
 
     def test_forward(self, features):
         code = self.sent_up.coordinates(features)
-        # A row's law is all that counts: what its taps miss adds up.
-        missing = self.field.scale * self.field.gather(self.sent_up.missing_power(features, code)[:, None])
-        fresh = jnp.sqrt(missing.sum(axis=1, keepdims=True)) * self.spare_up
+        fresh = self.sent_up.scatter(self.sent_up.missing_power(features, code), self.spare_up)
         response = self.sent_down.compose(self.sent_down.answers(features))
         return self._up(code) + self.shrink * (response + fresh)
 
@@ -92,8 +90,7 @@ class DeferredWeights(Weights):
         }
 
     def _up(self, code: Code) -> Float[Array, "row above"]:
-        passed = self.sent_up.send(code.passing, self.sent_up.passing_noise)
-        return self.sent_up.send(code.lasting, self.current) + self.shrink * passed
+        return self.sent_up.send(code.lasting, self.current) + self.shrink * self.sent_up.passing_noise_of(code)
 
     def _down(self, gradients: Float[Array, "row above"], code: Code, initial: bool) -> Float[Array, "row below"]:
         shrink = 1.0 if initial else self.shrink
@@ -117,7 +114,8 @@ class DeferredFabric(Fabric):
         return True
 
     def population(self, generator):
-        return MatchedPopulation(self.size, self.dtype, generator)
+        # Where vectors are many, the features of all rows would take the room of everything else.
+        return MatchedPopulation(self.size, self.dtype, generator, self.size // 8 if self.truncation.scatter else None)
 
     def weights(self, below: Population, above: Population, traffic: Traffic, field: ReceptiveField):
         sent_up = self._nothing(below, above, traffic.forward, field)
@@ -156,8 +154,10 @@ class DeferredFabric(Fabric):
         return {"width": "inf", "particles": self.size, **dataclasses.asdict(self.truncation)}
 
 
-def default_truncation(linear: bool, rows: int, steps: int, fits: int | None = None) -> Truncation:
-    """What is kept unless a user says otherwise, where so many `rows` pass at a step and a capacity of `fits` fits.
+def default_truncation(
+    linear: bool, rows: int, steps: int, fits: int | None = None, scatter: bool = False
+) -> Truncation:
+    """What is kept unless a user says otherwise, where so many `rows` are sent at a step and a capacity of `fits` fits.
 
     Deep linear networks are solved exactly: each step opens a few new directions at the most, and while they fit, all
     are kept.
@@ -166,4 +166,4 @@ def default_truncation(linear: bool, rows: int, steps: int, fits: int | None = N
     fits = most if fits is None else fits
     if linear:
         return Truncation(capacity=min(most, rows + 200, fits), tolerance=1e-10, growth=rows)
-    return Truncation(capacity=min(most, max(5 * rows, 48), fits), tolerance=0.1, growth=4)
+    return Truncation(capacity=min(most, max(5 * rows, 48), fits), tolerance=0.1, growth=4, scatter=scatter)

@@ -40,6 +40,10 @@ class Population(abc.ABC):
         """Rows for throw-away use (test points, probes), which no later draw needs to be matched to."""
         return self._given(rows, self._spare)
 
+    def loose(self, rows: int) -> Float[Array, "rows neuron"]:
+        """Rows for whatever is too small to need matching, so many that they would take the room of those that do."""
+        return self._given(rows, self._loose)
+
     def _given(self, rows: int, source: Any) -> Float[Array, "rows neuron"]:
         if self._generator is None or rows == 0:
             return jnp.zeros((rows, self.size), self.dtype)
@@ -52,6 +56,10 @@ class Population(abc.ABC):
     @abc.abstractmethod
     def _draw(self, normal: np.ndarray) -> np.ndarray:
         """What `draw` makes of iid normal rows."""
+
+    @abc.abstractmethod
+    def _loose(self, normal: np.ndarray) -> np.ndarray:
+        """What `loose` makes of iid normal rows."""
 
     @abc.abstractmethod
     def _spare(self, normal: np.ndarray) -> np.ndarray:
@@ -68,17 +76,24 @@ class IndependentPopulation(Population):
     def _draw(self, normal):
         return normal
 
+    def _loose(self, normal):
+        return normal
+
     def _spare(self, normal):
         return normal
 
 
 @final
 class MatchedPopulation(Population):
-    """Rows orthonormal to one another, to every earlier row and to the constant vector (matched noise)."""
+    """Rows orthonormal to one another, to every earlier row and to the constant vector (matched noise).
 
-    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None):
+    At most `avoided` directions, the leading ones, are kept of fields that are to be avoided.
+    """
+
+    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None, avoided: int | None = None):
         super().__init__(size, dtype, generator)
         self._matched: list[np.ndarray] = []
+        self._avoided = size if avoided is None else avoided
 
     def avoid(self, fields):
         """Later rows are orthogonal to the fields, exactly as their expectation is zero.
@@ -88,11 +103,11 @@ class MatchedPopulation(Population):
         γ0: an error O(1/(γ0√S)) that drowns the lazy limit.
         """
         if self._generator is None:
-            self.rows += len(fields())
+            self.rows += min(len(fields()), self._avoided)
             return
         rest = self._away_from_earlier(self._away_from_earlier(np.asarray(fields(), np.float64)))
         _, values, directions = np.linalg.svd(rest, full_matrices=False)
-        directions = directions[values > 1e-9 * np.sqrt(self.size)]
+        directions = directions[values > 1e-9 * np.sqrt(self.size)][: self._avoided]
         if len(directions):
             self._matched.append(directions * np.sqrt(self.size))
             self.rows += len(directions)
@@ -107,6 +122,9 @@ class MatchedPopulation(Population):
         if self.rows + len(normal) <= self.size // 2:
             self.rows += len(normal)
             return self._draw(normal)
+        return self._loose(normal)
+
+    def _loose(self, normal):
         rows = self._away_from_earlier(normal)
         return rows / np.sqrt((rows**2).mean(axis=1, keepdims=True))
 

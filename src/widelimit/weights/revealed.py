@@ -12,6 +12,10 @@ Together they span the vectors of the current step completely, so that second mo
 whatever the capacity; a direction that only passes has a later correlation that is not its own. The passing rows keep
 the same noise throughout, and enter through the symmetric root of the residual's Gram matrix, so that what passes
 changes smoothly in time instead of flickering.
+
+A convolution sends many vectors (one for each sample and position) through many matrices (one for each offset), and
+that noise would outnumber the particles. There the rest is **scattered**: what the lasting rows miss of a vector
+becomes noise of the same variance, one row for each vector that comes back, which knows nothing of any other vector.
 """
 
 from __future__ import annotations
@@ -21,9 +25,11 @@ from typing import Any, Self
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from .leading import leading
 from .population import Population
 from .receptive_field import ReceptiveField
 
@@ -33,12 +39,13 @@ class Truncation:
     """How much of a deferred matrix is kept.
 
     `capacity` lasting rows per direction; a residual direction gets one if its rms exceeds `tolerance` times the rms
-    of the vectors sent, at most `growth` per step after the first.
+    of the vectors sent, at most `growth` per step after the first. The rest passes, or is scattered where `scatter`.
     """
 
     capacity: int
     tolerance: float
     growth: int
+    scatter: bool = False
 
     @property
     def exact(self) -> bool:
@@ -58,6 +65,8 @@ class Code(eqx.Module):
 
     lasting: Float[Array, "row capacity"]
     passing: Float[Array, "row passing"]
+    scattered: Float[Array, "answer sink"] | None = None
+    """The noise that comes back in place of what is not in these coordinates."""
 
 
 class Revealed(eqx.Module):
@@ -70,6 +79,7 @@ class Revealed(eqx.Module):
     noise: Float[Array, "matrices_capacity sink"]
     passing_basis: Float[Array, "passing source"]
     passing_noise: Float[Array, "matrices_passing sink"]
+    scattered_noise: Float[Array, "answer sink"]
     filled: Int[Array, ""]
     dropped: Float[Array, ""]
     truncation: Truncation = eqx.field(static=True)
@@ -79,12 +89,14 @@ class Revealed(eqx.Module):
     def nothing(
         cls, source: Population, sink: Population, load: int, truncation: Truncation, field: ReceptiveField
     ) -> Self:
-        """Nothing revealed yet, with room for `truncation.capacity` rows that last and `load` that pass."""
+        """Nothing revealed yet, with room for `truncation.capacity` rows that last and `load` vectors in a step."""
+        passing, scattered = (0, load) if truncation.scatter else (load, 0)
         return cls(
             basis=jnp.zeros((truncation.capacity, source.size), source.dtype),
             noise=sink.draw(field.matrices * truncation.capacity),
-            passing_basis=jnp.zeros((load, source.size), source.dtype),
-            passing_noise=sink.draw(field.matrices * load),
+            passing_basis=jnp.zeros((passing, source.size), source.dtype),
+            passing_noise=sink.draw(field.matrices * passing),
+            scattered_noise=sink.loose(scattered),
             filled=jnp.zeros((), jnp.int32),
             dropped=jnp.zeros((), source.dtype),
             truncation=truncation,
@@ -101,7 +113,12 @@ class Revealed(eqx.Module):
 
     def noise_of(self, code: Code) -> Float[Array, "row sink"]:
         """The noise that comes back when the vectors with these coordinates are sent."""
-        return self.send(code.lasting, self.noise) + self.send(code.passing, self.passing_noise)
+        return self.send(code.lasting, self.noise) + self.passing_noise_of(code)
+
+    def passing_noise_of(self, code: Code) -> Float[Array, "answer sink"]:
+        """That part of the noise which is not of the lasting rows."""
+        passing = self.send(code.passing, self.passing_noise)
+        return passing if code.scattered is None else passing + code.scattered
 
     def answers(self, y: Float[Array, "answer sink"]) -> Code:
         """The inner products of `y`, on the other side, with the noise: the coordinates of Ωᵀ y in the basis."""
@@ -118,13 +135,15 @@ class Revealed(eqx.Module):
     def extend(
         self, x: Float[Array, "row source"], offset: int = 0, places: Int[Array, " row"] | None = None
     ) -> tuple[Code, Self]:
-        """Send the vectors `x`: keep what lasts, let the rest pass. Returns their code, which is complete.
+        """Send the vectors `x`: keep what lasts, let the rest pass or scatter it. Returns their code.
 
         `offset` vectors have been sent before in the same step: what passed of them is still known. Each vector passes
         in a row of its own, so that it meets the same noise at every step: in the rows after `offset`, or, where not
         all vectors are sent at each step, in those that `places` names.
         """
         limits = self.truncation
+        if limits.scatter:
+            return self._extend_scattering(x, offset, places)
         code = _inner(x, self.basis)
         rest = x - code @ self.basis
         earlier = self.passing_basis[: offset if places is None else len(self.passing_basis) * (offset > 0)]
@@ -174,6 +193,41 @@ class Revealed(eqx.Module):
         )
         return Code(code, passing), extended
 
+    def _extend_scattering(
+        self, x: Float[Array, "row source"], offset: int, places: Int[Array, " row"] | None
+    ) -> tuple[Code, Self]:
+        limits, total = self.truncation, jnp.mean(x * x)
+        # The first step finds more directions than there is room for: half of it is left to those that training opens.
+        count = min(len(x), limits.capacity - limits.capacity // 2)
+
+        def grow(basis: Array, filled: Array, many: int) -> tuple[Array, Array]:
+            rest = x - _inner(x, basis) @ basis
+            power, rows = leading(rest, many)
+            rows = rows - _inner(rows, basis) @ basis
+            rows = rows / jnp.sqrt(jnp.mean(rows**2, axis=1, keepdims=True))
+            new = jnp.minimum(jnp.sum(power > limits.tolerance**2 * total), limits.capacity - filled).astype(jnp.int32)
+            place = lambda i, basis: lax.dynamic_update_index_in_dim(basis, rows[i], filled + i, axis=0)  # noqa: E731
+            return lax.fori_loop(0, new, place, basis), filled + new
+
+        basis, filled = lax.cond(
+            self.filled == 0,
+            lambda *now: grow(*now, count),
+            lambda *now: grow(*now, min(limits.growth, len(x))),
+            self.basis,
+            self.filled,
+        )
+        code = Code(_inner(x, basis), jnp.zeros((len(x), 0), x.dtype))
+        extended = eqx.tree_at(lambda r: (r.basis, r.filled), self, (basis, filled))
+        missing = extended.missing_power(x, code)
+        extended = eqx.tree_at(lambda r: r.dropped, extended, jnp.mean(missing) / jnp.where(total > 0, total, 1))
+        noise = self.scattered_noise[offset : offset + len(x)] if places is None else self.scattered_noise[places]
+        return eqx.tree_at(lambda c: c.scattered, code, extended.scatter(missing, noise), is_leaf=_nothing), extended
+
+    def scatter(self, missing: Float[Array, " row"], noise: Float[Array, "answer sink"]) -> Float[Array, "answer sink"]:
+        """Noise in the place of what is missing of the vectors sent, of that power: what the taps of a row miss adds up."""
+        power = self.field.scale * self.field.gather(missing[:, None])
+        return jnp.sqrt(power.sum(axis=1, keepdims=True)) * noise
+
     def append(self, x: Float[Array, "row source"], spare: Float[Array, "matrices_row sink"]) -> tuple[Code, Self]:
         """Send the vectors `x` for one measurement: what is not in the basis gets the rows `spare`, appended."""
         known = self.coordinates(x)
@@ -199,6 +253,10 @@ class Revealed(eqx.Module):
         return jnp.maximum(jnp.mean(x * x, axis=1) - inside, 0)
 
 
+def _nothing(leaf: Any) -> bool:
+    return leaf is None
+
+
 def _inner(a: Float[Array, "row n"], b: Float[Array, "other n"]) -> Float[Array, "row other"]:
     return a @ b.T / a.shape[1]
 
@@ -212,7 +270,11 @@ def _principal(
     loses what is below 1e-8 of the largest direction; where that counts, singular values are taken instead.
     """
     if exact:
-        directions, values, _ = jnp.linalg.svd(rest, full_matrices=False)
+        triangle = jnp.linalg.qr(rest.T, mode="r").T
+        # Spectra that fall from 1 to 1e-30, as those of rows that are equal up to rounding, give NaN in LAPACK.
+        noise = np.random.default_rng(0).standard_normal(triangle.shape)
+        triangle = triangle + jnp.finfo(rest.dtype).eps * jnp.max(jnp.abs(triangle)) * noise
+        directions, values, _ = jnp.linalg.svd(triangle)
         power = values**2 / rest.shape[1]
     else:
         power, directions = jnp.linalg.eigh(_inner(rest, rest))

@@ -11,8 +11,8 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ... import checks
-from ...checks import ArgumentError
 from ...architecture import MLP
+from ...checks import ArgumentError
 from ...planning import available_memory
 from ...progress import progress_bar
 from ...rules import Rule

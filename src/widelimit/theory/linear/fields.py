@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...dynamics import DIVERGED
 from ...architecture import MLP
+from ...dynamics import DIVERGED
 from ...task import Task
 from ..feedback import Feedback, Source, hebbian_share
 from ..histories import equal_times, unfolded

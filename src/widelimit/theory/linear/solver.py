@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from ... import checks
-from ...checks import ArgumentError
 from ...architecture import MLP
+from ...checks import ArgumentError
 from ...nonlinearity import Linear
 from ...optimizer import Optimizer
 from ...planning import available_memory
