@@ -7,8 +7,11 @@ networks, extrapolated linearly in 1/N. Each quantity q (f, K, Φ^ℓ, G̃^ℓ o
   standard errors of both;
 * the rms over its entries of the difference in combined standard errors, which is about 1 if only noise differs.
 
-    python benchmarks/agreement.py --out agreement.json [--only tanh-3]
+    python benchmarks/agreement.py --out agreement.json [--only tanh/3]
     python benchmarks/agreement.py --table agreement.json
+    python benchmarks/agreement.py --architectures --out architectures.json [--only 2-D]
+
+The second grid is that of convolutional, locally connected and residual networks.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,17 @@ RULES = {
 NONLINEARITIES = {"tanh": wl.Tanh(), "relu": wl.ReLU(), "erf": wl.Erf(), "gated": wl.Gated(wl.ReLU())}
 DEPTHS = (1, 2, 3)
 RICHNESS = (0.3, 2.0)
+ARCHITECTURES: dict[str, tuple[tuple[int, ...], int, Callable[[int, wl.Nonlinearity], wl.Architecture]]] = {
+    # inputs, particles, and the network with so many hidden layers
+    "1-D": ((3, 4, 2), 6000, lambda depth, phi: wl.CNN(depth, phi, 2.0, filter_scale=3**-0.5)),
+    "2-D": (
+        (2, 2, 3, 2),
+        10000,
+        lambda depth, phi: wl.CNN(depth, phi, 1.0, padding="circular", filter_scale=1 / 3, pool=(2, 1)),
+    ),
+    "locally connected": ((3, 4, 2), 10000, lambda depth, phi: wl.CNN(depth, phi, 2.0, filter_scale=0.6, shared=False)),
+    "residual": ((4, 6), 4000, lambda depth, phi: wl.MLP(depth, phi, 2.0, residual=True, branch_scale=depth**-0.5)),
+}
 WIDTHS, NETWORKS = (150, 300), 160
 PARTICLES, REPLICATES = 4000, 12
 STEPS = 14
@@ -46,8 +61,35 @@ def cell(
     step_size = wl.suggest_step_size(net, task, rule, safety=0.12)
     if isinstance(rule, wl.Hebbian):  # it diverges in finite time where ϕ is unbounded: stay before that
         step_size *= 0.5 if isinstance(nonlinearity, wl.Tanh | wl.Erf) else 0.1
-    common = {"step_size": step_size, "steps": STEPS, "progress": False} | training
-    limit = _quantities(wl.train(net, task, rule, particles=PARTICLES, replicates=REPLICATES, **common))
+    return compare(net, task, rule, {"step_size": step_size, "steps": STEPS} | training)
+
+
+def architecture_cell(
+    rule: wl.Rule, nonlinearity: wl.Nonlinearity, depth: int, name: str
+) -> dict[str, dict[str, float]]:
+    """The comparison of one cell of the second grid."""
+    shape, particles, make = ARCHITECTURES[name]
+    random = np.random.default_rng(3)
+    task = wl.Task(random.normal(size=shape), np.where(np.arange(shape[0]) % 2, -1.0, 1.0))
+    net = make(depth, nonlinearity)
+    start = wl.train(net, task, width=300, steps=0, step_size=1.0, replicates=8, progress=False)["ntk"]
+    step_size = 0.24 / np.linalg.eigvalsh(start.mean(("replicate", "step")).values).max()
+    if isinstance(rule, wl.Hebbian):
+        step_size *= 0.3
+    return compare(net, task, rule, {"step_size": step_size, "steps": STEPS}, particles, 8)
+
+
+def compare(
+    net: wl.Architecture,
+    task: wl.Task,
+    rule: wl.Rule,
+    training: dict,
+    particles: int = PARTICLES,
+    replicates: int = REPLICATES,
+) -> dict[str, dict[str, float]]:
+    """Infinite width against networks of two widths."""
+    common = {"progress": False} | training
+    limit = _quantities(wl.train(net, task, rule, particles=particles, replicates=replicates, **common))
     narrow, wide = (
         _quantities(wl.train(net, task, rule, width=width, replicates=NETWORKS, seed=width, **common))
         for width in WIDTHS
@@ -89,6 +131,30 @@ def _variance(sample: np.ndarray) -> np.ndarray:
     return sample.var(0, ddof=1) / len(sample)
 
 
+def architecture_cells() -> Iterator[tuple[str, str, int, str]]:
+    """Rule, nonlinearity, depth and architecture of each cell of the second grid."""
+    for name in ("1-D", "2-D"):
+        for depth in (2, 3):
+            for rule in RULES:
+                yield rule, "tanh", depth, name
+            yield "gradient descent", "gated", depth, name
+            yield "gradient descent", "relu", depth, name
+    for rule in RULES:
+        yield rule, "tanh", 2, "locally connected"
+        yield rule, "tanh", 3, "residual"
+
+
+def architecture_table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """A Markdown table: one row a cell."""
+    lines = ["| network | L | ϕ | rule | K | f | worst z |", "|---|---|---|---|---|---|---|"]
+    for key, one in results.items():
+        rule, phi, depth, name = key.split("/")
+        found = (f"{one[q]['amplitude'] - 1:+.1%} ± {one[q]['error']:.1%}" for q in ("K", "f"))
+        worst = max((quantity["z"] for quantity in one.values()), key=abs)
+        lines.append(f"| {name} | {depth} | {phi} | {rule} | {' | '.join(found)} | {worst:+.1f} |")
+    return "\n".join([*lines, "", _overall(results)])
+
+
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """A Markdown table: one row a rule and nonlinearity, one column a depth and richness."""
     columns = [(depth, richness) for depth in DEPTHS for richness in RICHNESS]
@@ -100,18 +166,20 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
         for name in NONLINEARITIES:
             cells = [results.get(f"{rule}/{name}/{depth}/{richness:g}") for depth, richness in columns]
             lines.append(f"| {rule} | {name} | " + " | ".join(_summary(one) for one in cells) + " |")
+    return "\n".join([*lines, "", _overall(results)])
+
+
+def _overall(results: dict[str, dict[str, dict[str, float]]]) -> str:
     everything = [quantity for one in results.values() for quantity in one.values()]
     z = np.array([quantity["z"] for quantity in everything])
     spread = np.array([quantity["rms_z"] for quantity in everything])
     error = np.array([quantity["error"] for quantity in everything])
-    lines += [
-        "",
+    return (
         f"Over all {len(z)} quantities of {len(results)} cells: rms z of the amplitudes {np.sqrt(np.mean(z**2)):.2f}, "
         f"largest |z| {np.abs(z).max():.1f}, {np.mean(np.abs(z) > 2):.1%} beyond 2 (chance: 4.6 %); rms z of the "
         f"entries, median {np.median(spread):.2f}, largest {spread.max():.2f}; standard error of an amplitude, median "
-        f"{np.median(error):.2%}.",
-    ]
-    return "\n".join(lines)
+        f"{np.median(error):.2%}."
+    )
 
 
 def _summary(one: dict[str, dict[str, float]] | None) -> str:
@@ -128,26 +196,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--only", default="", help="run the cells whose name contains this")
+    parser.add_argument("--architectures", action="store_true", help="the grid of other than fully connected networks")
     options = parser.parse_args()
+    show = architecture_table if options.architectures else table
     if options.table:
-        print(table(json.loads(options.table.read_text())))
+        print(show(json.loads(options.table.read_text())))
         return
+    if options.architectures:
+        cells, measure = architecture_cells(), architecture_cell
+    else:
+        cells = ((r, n, d, g) for n in NONLINEARITIES for d in DEPTHS for r in RULES for g in RICHNESS)
+        measure = cell
     results = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
-    for name, nonlinearity in NONLINEARITIES.items():
-        for depth in DEPTHS:
-            for rule, instance in RULES.items():
-                for richness in RICHNESS:
-                    key = f"{rule}/{name}/{depth}/{richness:g}"
-                    if key in results or options.only not in key:
-                        continue
-                    began = time.perf_counter()
-                    results[key] = cell(instance, nonlinearity, depth, richness)
-                    worst = max((q["z"] for q in results[key].values()), key=abs)
-                    seconds = time.perf_counter() - began
-                    print(f"{key}: {_summary(results[key])}, worst z {worst:+.1f}, {seconds:.0f} s", flush=True)
-                    if options.out:
-                        options.out.write_text(json.dumps(results, indent=1))
-    print(table(results))
+    for rule, name, depth, last in cells:
+        key = "/".join(f"{part:g}" if isinstance(part, float) else str(part) for part in (rule, name, depth, last))
+        if key in results or options.only not in key:
+            continue
+        began = time.perf_counter()
+        results[key] = measure(RULES[rule], NONLINEARITIES[name], depth, last)
+        worst = max((q["z"] for q in results[key].values()), key=abs)
+        seconds = time.perf_counter() - began
+        print(f"{key}: {_summary(results[key])}, worst z {worst:+.1f}, {seconds:.0f} s", flush=True)
+        if options.out:
+            options.out.write_text(json.dumps(results, indent=1))
+    print(show(results))
 
 
 if __name__ == "__main__":

@@ -118,11 +118,15 @@ class CNN(Architecture):
     f_μ = w·(1/A) Σ_a ϕ(h^L_{μ,a})/(γ0 N) for a window that holds all A positions. In a gated network a gate looks at
     what the first layer looks at, m^ℓ_{μ,a} = σ Σ_b M^ℓ_b x_{μ,a+b}/√D.
 
-    **Arguments:** `hidden_layers`, `nonlinearity` and `richness` as for [`MLP`]; `filter_size`, odd, one number or one
-    for each dimension; `padding`, what is outside the grid: "zero", or "circular", where the grid goes on from its
-    other side; `filter_scale` σ: 1 as in the paper, or 1/√(taps) to keep preactivations at the variance of one tap; `pool`:
-    the size of windows that are averaged before the readout, which must divide the grid, or "all" for one window of all
-    positions; `shared`: whether all positions share one filter; if not, each has its own (a locally connected network).
+    **Arguments:**
+
+    - `hidden_layers`, `nonlinearity` and `richness` as for [`MLP`];
+    - `filter_size`: odd, one number or one for each dimension;
+    - `padding`: what is outside the grid: "zero", or "circular", where the grid goes on from its other side;
+    - `filter_scale` σ: 1 as in the paper, or 1/√(taps) to keep preactivations at the variance of one tap;
+    - `pool`: the size of windows that are averaged before the readout, which must divide the grid, or "all" for one
+      window of all positions;
+    - `shared`: whether all positions share one filter; if not, each has its own (a locally connected network).
     """
 
     hidden_layers: int = eqx.field(static=True)

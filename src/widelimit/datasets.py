@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import zipfile
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ def digits(
     loss: Loss | None = None,
 ) -> Task:
     """Handwritten digits: 8×8 images (D = 64) of the Optical Recognition of Handwritten Digits data set.
+
+    They keep their grid, (P, 8, 8, 1): a convolutional network sees positions, a fully connected one 64 numbers.
 
     The images are those that scikit-learn ships (Alpaydin & Kaynak 1998, 1797 images). The mean image of the training
     samples is subtracted from all, and each image is scaled to |x|² = D. Classes are balanced, drawn without
@@ -123,6 +126,7 @@ def _images_of(
     x, x_test = (images[[index for index, _ in rows]].reshape(len(rows), images.shape[1]) for rows in (train, test))
     mean = x.mean(axis=0)
     x, x_test = (_to_sphere(rows - mean) for rows in (x, x_test))
+    x, x_test = (rows.reshape(len(rows), *_square(images.shape[1])) for rows in (x, x_test))
     y, y_test = (_targets([position for _, position in rows], len(classes)) for rows in (train, test))
     return Task(x, y, x_test, y_test, loss=loss) if test_samples else Task(x, y, loss=loss)
 
@@ -154,6 +158,12 @@ def from_npz(path: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
 
 def _share(total: int, parts: int, part: int) -> int:
     return total // parts + (part < total % parts)
+
+
+def _square(pixels: int) -> tuple[int, int, int]:
+    """The shape of a square image with one channel."""
+    side = math.isqrt(pixels)
+    return side, side, 1
 
 
 def _to_sphere(x: np.ndarray) -> np.ndarray:

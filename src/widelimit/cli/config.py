@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .. import checks, datasets
-from ..architecture import MLP
+from ..architecture import CNN, MLP, Architecture
 from ..checks import ArgumentError
 from ..nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
 from ..rules import (
@@ -55,7 +55,16 @@ RULES: dict[str, Callable[[RuleOptions], Rule]] = {
     "KolenPollack": lambda options: KolenPollack(),
     "SignSymmetric": lambda options: SignSymmetric(options.tracking),
 }
+ARCHITECTURES: dict[str, tuple[Callable[..., Architecture], tuple[str, ...]]] = {
+    "MLP": (MLP, ("residual", "branch_scale")),
+    "CNN": (CNN, ("filter_size", "padding", "filter_scale", "pool", "shared")),
+}
 DATA = ("digits", "sphere", "npz")
+
+
+def _default(options: Any, name: str) -> Any:
+    """What an option is unless it is given."""
+    return next(field.default for field in dataclasses.fields(options) if field.name == name)
 
 
 @dataclass(frozen=True)
@@ -91,8 +100,7 @@ class TaskOptions:
         if self.file is not None:
             raise ArgumentError(f"task.file is read only where task.data is npz; it is {self.data}.")
         for option, owner in (("dimension", "sphere"), ("classes", "digits")):
-            default = next(f.default for f in dataclasses.fields(self) if f.name == option)
-            if getattr(self, option) != default and self.data != owner:
+            if getattr(self, option) != _default(self, option) and self.data != owner:
                 raise ArgumentError(f"task.{option} belongs to task.data {owner}; it is {self.data}.")
         if self.data == "sphere":
             return datasets.sphere(
@@ -115,8 +123,24 @@ class NetworkOptions:
     """Gate linear units by frozen random fields, with the derivative of the nonlinearity as the gate."""
     richness: float = 1.0
     """γ0: near 0 the kernels stay as they are (lazy), of order 1 features are learned."""
+    architecture: str = "MLP"
+    """MLP (fully connected) or CNN (convolutional, for inputs on a grid)."""
+    residual: bool = False
+    """Let each hidden layer add to the one below (MLP)."""
+    branch_scale: float = 1.0
+    """β, the factor of what they add (MLP with residual connections)."""
+    filter_size: int = 3
+    """Positions that a filter looks at in each dimension; odd (CNN)."""
+    padding: str = "zero"
+    """What is outside the grid: zero, or circular (CNN)."""
+    filter_scale: float = 1.0
+    """σ, the factor of filters: 1 as in the paper, or one over the root of the number of their taps (CNN)."""
+    pool: int | Literal["all"] = 1
+    """Windows that are averaged before the readout, in each dimension, or all positions (CNN)."""
+    shared: bool = True
+    """Let all positions share one filter; if false, each has its own (CNN)."""
 
-    def build(self) -> MLP:
+    def build(self) -> Architecture:
         """The network. **Raises:** `ArgumentError` if the options cannot serve."""
         checks.known("network.nonlinearity", self.nonlinearity, NONLINEARITIES)
         shape = NONLINEARITIES[self.nonlinearity]()
@@ -124,7 +148,16 @@ class NetworkOptions:
             if not isinstance(shape, ReLU):
                 raise ArgumentError(f"network.gain belongs to ReLU; the nonlinearity is {self.nonlinearity}.")
             shape = ReLU(gain=self.gain)
-        return MLP(self.hidden_layers, Gated(shape) if self.gated else shape, self.richness)
+        checks.known("network.architecture", self.architecture, ARCHITECTURES)
+        kind, own = ARCHITECTURES[self.architecture]
+        for name, (_, options) in ARCHITECTURES.items():
+            for option in () if name == self.architecture else options:
+                if getattr(self, option) != _default(self, option):
+                    raise ArgumentError(
+                        f"network.{option} belongs to network.architecture {name}; it is {self.architecture}."
+                    )
+        options = {option: getattr(self, option) for option in own}
+        return kind(self.hidden_layers, Gated(shape) if self.gated else shape, self.richness, **options)
 
 
 @dataclass(frozen=True)
@@ -149,8 +182,7 @@ class RuleOptions:
             ("error_power", "Hebbian"),
             ("tracking", "SignSymmetric"),
         ):
-            default = next(f.default for f in dataclasses.fields(self) if f.name == option)
-            if getattr(self, option) != default and self.name != owner:
+            if getattr(self, option) != _default(self, option) and self.name != owner:
                 raise ArgumentError(f"rule.{option} belongs to {owner}; the rule is {self.name}.")
         return RULES[self.name](self)
 
@@ -183,6 +215,8 @@ class TrainingOptions:
     """Seed of the random weights."""
     centred: bool = True
     """Subtract the initial output of a finite network."""
+    positions: bool = False
+    """Also record the kernels between all pairs of positions (CNN)."""
     two_time: bool = False
     """Also record the kernels at all pairs of recorded steps."""
     fields: bool = False

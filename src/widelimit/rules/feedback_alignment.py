@@ -6,6 +6,7 @@ import math
 from typing import final
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from .. import checks
 from .base import Rule
@@ -29,7 +30,7 @@ class FeedbackAlignment(Rule):
         return {layer: draw.weights(layer) for layer in draw.layers} if abs(self.correlation) < 1 else {}
 
     def pseudo_gradient(self, view, layer, above):
-        rho, arriving = self.correlation, 0.0
+        rho, arriving = self.correlation, jnp.zeros(())
         if rho != 0:
             arriving = rho * view.weights[layer].backward(above, initial=True)
         if abs(rho) < 1:

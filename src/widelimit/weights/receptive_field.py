@@ -272,7 +272,7 @@ def places_of(field: Filter) -> np.ndarray:
     positions = np.stack(np.unravel_index(np.arange(field.below), field.grid), axis=-1)
     seen = positions[:, None] + field.direction * np.array(list(offsets))
     inside = ((seen >= 0) & (seen < field.grid)).all(axis=-1)
-    places = np.ravel_multi_index(tuple(np.moveaxis(seen, -1, 0)), field.grid, mode="wrap")
+    places = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(seen, -1, 0)), field.grid, mode="wrap"))
     return places if field.circular else np.where(inside, places, -1)
 
 

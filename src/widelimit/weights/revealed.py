@@ -211,8 +211,8 @@ class Revealed(eqx.Module):
 
         basis, filled = lax.cond(
             self.filled == 0,
-            lambda *now: grow(*now, count),
-            lambda *now: grow(*now, min(limits.growth, len(x))),
+            lambda basis, filled: grow(basis, filled, count),
+            lambda basis, filled: grow(basis, filled, min(limits.growth, len(x))),
             self.basis,
             self.filled,
         )
@@ -224,7 +224,7 @@ class Revealed(eqx.Module):
         return eqx.tree_at(lambda c: c.scattered, code, extended.scatter(missing, noise), is_leaf=_nothing), extended
 
     def scatter(self, missing: Float[Array, " row"], noise: Float[Array, "answer sink"]) -> Float[Array, "answer sink"]:
-        """Noise in the place of what is missing of the vectors sent, of that power: what the taps of a row miss adds up."""
+        """Noise in the place of what is missing of the vectors sent: what the taps of a row miss adds up in power."""
         power = self.field.scale * self.field.gather(missing[:, None])
         return jnp.sqrt(power.sum(axis=1, keepdims=True)) * noise
 
