@@ -41,10 +41,10 @@ ARCHITECTURES: dict[str, tuple[tuple[int, ...], int, Callable[[int, wl.Nonlinear
     "1-D": ((3, 4, 2), 6000, lambda depth, phi: wl.CNN(depth, phi, 2.0, filter_scale=3**-0.5)),
     "2-D": (
         (2, 2, 3, 2),
-        10000,
+        6000,
         lambda depth, phi: wl.CNN(depth, phi, 1.0, padding="circular", filter_scale=1 / 3, pool=(2, 1)),
     ),
-    "locally connected": ((3, 4, 2), 10000, lambda depth, phi: wl.CNN(depth, phi, 2.0, filter_scale=0.6, shared=False)),
+    "locally connected": ((3, 4, 2), 6000, lambda depth, phi: wl.CNN(depth, phi, 2.0, filter_scale=0.6, shared=False)),
     "residual": ((4, 6), 4000, lambda depth, phi: wl.MLP(depth, phi, 2.0, residual=True, branch_scale=depth**-0.5)),
 }
 WIDTHS, NETWORKS = (150, 300), 160

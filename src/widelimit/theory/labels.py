@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from .. import results
-from ..architecture import MLP
+from ..architecture import Architecture
 from ..precision import at_precision
 from ..recording import described, given, test_loss
 from ..rules import GradientDescent, Rule
@@ -21,7 +21,7 @@ def labelled(
     variables: dict[str, np.ndarray],
     *,
     solver: str,
-    net: MLP,
+    net: Architecture,
     task: Task,
     rule: Rule | None,
     times: np.ndarray,

@@ -22,6 +22,7 @@ from ...training import DivergenceWarning, TrainingInterrupted
 from ..feedback import Feedback, Source, feedback_of
 from ..labels import labelled
 from ..memory import Memory
+from ..networks import fully_connected
 from .fields import Units
 from .iteration import Outcome, iterate
 from .output import ErrorSignal
@@ -89,7 +90,7 @@ def alternating(
     `TrainingInterrupted` on Ctrl-C, holding what there is. `ConvergenceWarning` where the residual stays above the
     tolerance. A run that diverges warns with `DivergenceWarning` and keeps the steps before.
     """
-    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    fully_connected(net, "theory.alternating")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     feedback = feedback_of(rule, "theory.alternating")
     optimizer = Optimizer(step_size, momentum, weight_decay)

@@ -16,6 +16,7 @@ from ...rules import Rule
 from ...task import Task
 from ..feedback import Feedback, Source, feedback_of, hebbian_share
 from ..labels import labelled, losses
+from ..networks import fully_connected
 from .hebbian import local_covariance
 from .moments import Moments, Pairs, gate_kernel, gate_points, moments, multiplicative_moments
 from .responses import Dual, dual_with_responses, multiplicative
@@ -66,7 +67,7 @@ def fluctuations(
     **Raises:** `ArgumentError` for another rule, for Hebbian learning with several outputs or without an error, and
     where the covariances, L² P⁴ numbers each, do not fit into memory.
     """
-    checks.instance("net", net, MLP, "widelimit.MLP(2, widelimit.Tanh())")
+    fully_connected(net, "theory.fluctuations")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     feedback = feedback_of(rule, "theory.fluctuations")
     checks.integer("width", width, at_least=1)

@@ -11,7 +11,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ... import checks
-from ...architecture import MLP
+from ...architecture import MLP, Architecture
 from ...checks import ArgumentError
 from ...planning import available_memory
 from ...progress import progress_bar
@@ -19,12 +19,14 @@ from ...rules import Rule
 from ...task import SquaredError, Task
 from ..feedback import Feedback, Source, feedback_of, hebbian_share
 from ..labels import labelled, losses
+from ..networks import fully_connected
+from .connections import Matrices
 from .dynamics import Schedule, Solution, general, squared
 from .kernels import KERNELS, TILE, TaskKernels, layers_between, variances_of
 
 
 def lazy(
-    net: MLP,
+    net: Architecture,
     task: Task,
     rule: Rule | None = None,
     *,
@@ -43,6 +45,11 @@ def lazy(
     with ρ = 1 for gradient descent, the feedback correlation for ρ-FA, and 0 for DFA and Hebbian learning, which leaves
     K = Φ^L. On a gated network ⟨φ̇(m)φ̇(m)⟩ stands for ⟨ϕ'ϕ'⟩ and Φ^ℓ = ⟨φ̇φ̇⟩ ⊙ Φ^{ℓ−1}. Outputs are f = K α and, at
     test points, K_* α, where dα/dt = Δ. With C outputs each has the same K and nothing passes between them.
+
+    In a convolutional network kernels are those of positions too: u has the covariance σ² Σ_b Φ^{ℓ−1}_{a+b,a'+b}, what
+    passes down is σ² Σ_b G^{ℓ+1}_{a−b,a'−b}, and K sums over positions; kernels in the result are averages over them, as
+    `train` records them. With residual connections covariances add up, and G^ℓ = G^{ℓ+1} ⊙ (1 + β² ⟨ϕ'ϕ'⟩), with ρβ²
+    for ρ-FA.
 
     For [`SquaredError`] everything is exact: f = K_* K^{-1} (1 − e^{−Kt}) y by one eigendecomposition of K (P × P), or
     (1 − ηK)^k for e^{−Kt}. For other losses steps are taken one by one, and gradient flow is integrated in time to a
@@ -67,7 +74,7 @@ def lazy(
     loss without a minimum, or if K has negative eigenvalues (ρ < 0). Warns with `SingularKernelWarning` if K is
     singular and t = ∞, and with `DivergenceWarning` if the step size is too large.
     """
-    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     feedback = feedback_of(rule, "theory.lazy")
     schedule = _schedule(times, step_size, steps)
@@ -129,14 +136,15 @@ def kernel_of_angle(net: MLP, rule: Rule | None, theta: float | Sequence[float] 
 
     **Raises:** `ArgumentError` for angles outside [0, π] and rules that the theory does not cover.
     """
-    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    if not isinstance(net, MLP):
+        fully_connected(net, "theory.kernel_of_angle")
     feedback = feedback_of(rule, "theory.kernel_of_angle")
     angles = np.atleast_1d(checks.finite_array("theta", theta))
     if angles.ndim != 1 or np.any((angles < 0) | (angles > np.pi)):
         raise ArgumentError("theta must be an angle or a list of angles in radians, between 0 and π.")
-    one = variances_of(net, np.ones(1)).features
-    many = [np.repeat(variance, len(angles)) for variance in one]
-    kernel = layers_between(net, one, many, np.cos(angles)[None]).tangent(feedback.correlation)
+    connections = Matrices(net)
+    one, many = (variances_of(net, connections, np.ones(count)) for count in (1, len(angles)))
+    kernel = layers_between(net, connections, one, many, np.cos(angles)[None]).tangent(feedback.correlation)
     return xr.DataArray(
         kernel[0],
         dims="angle",
@@ -194,15 +202,17 @@ def _recorded(record: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
 
 def _pseudo_gradient_norm(feedback: Feedback, kernels: TaskKernels, solution: Solution, task: Task) -> np.ndarray:
     """⟨g̃g̃⟩ of each sample: (layer, sample, unit), for Hebbian learning (step, layer, sample, unit)."""
-    own = kernels.own
+    own, mean = kernels.own, kernels.connections.mean
     if feedback.source is Source.LOCAL:
         weight = hebbian_share(losses(task, {"output": solution.output})["error"], feedback.error_power)
-        return weight[:, None] ** 2 * np.stack(own.features[1:])[:, :, None]
-    norm = np.stack(own.slopes if feedback.source is Source.DIRECT else own.gradients[:-1])
+        return weight[:, None] ** 2 * np.stack(list(map(mean, own.features[1:])))[:, :, None]
+    top = kernels.connections.top(own.features[0])
+    direct = feedback.source is Source.DIRECT
+    norm = np.stack([mean(g) for g in ([slope * top for slope in own.slopes] if direct else own.gradients[:-1])])
     return np.repeat(norm[:, :, None], task.outputs, axis=2)
 
 
-def _memory(net: MLP, task: Task, times: int, names: Sequence[str], exact: bool) -> dict[str, float]:
+def _memory(net: Architecture, task: Task, times: int, names: Sequence[str], exact: bool) -> dict[str, float]:
     """Bytes that a run takes: for kernels in the result, to compute, and for outputs in time."""
     samples, tests, layers = task.samples, len(task.x_test), net.hidden_layers
     leading = {"ntk": 1, "test_ntk": 1, "ntk_term": layers + 1}
@@ -213,12 +223,13 @@ def _memory(net: MLP, task: Task, times: int, names: Sequence[str], exact: bool)
         kept += leading.get(name, layers) * rows * samples * blocks
     kernels = (2 * samples + tests) * samples  # K, K_* and the input kernel
     workspace = 2 * samples**2 if exact else 0  # of the eigendecomposition
-    tiles = (3 * layers + 10) * min(TILE, samples) ** 2
+    positions = net.geometry(task.shape).positions
+    tiles = (4 * layers + 10) * (max(TILE // positions, 1 if samples else 0) * positions) ** 2
     over_time = 6 * times * (samples + tests) * task.outputs
     return {"kept": 8.0 * kept, "computing": 8.0 * (kernels + workspace + tiles), "outputs": 8.0 * over_time}
 
 
-def _check_memory(net: MLP, task: Task, times: int, names: Sequence[str], exact: bool) -> None:
+def _check_memory(net: Architecture, task: Task, times: int, names: Sequence[str], exact: bool) -> None:
     """Raise if the run needs more memory than there is."""
     parts = _memory(net, task, times, names, exact)
     needed, available = sum(parts.values()), available_memory()

@@ -20,6 +20,7 @@ from ...training import DivergenceWarning
 from ..feedback import Feedback, Source, feedback_of
 from ..labels import labelled
 from ..memory import Memory
+from ..networks import fully_connected
 from .fields import PRIMITIVES, LinearFields
 
 
@@ -51,7 +52,7 @@ def linear(
     **Raises:** `ArgumentError` before any work if an argument cannot serve. A run that diverges (Hebbian learning can)
     stops, warns with `DivergenceWarning` and keeps the steps before.
     """
-    checks.instance("net", net, MLP, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Linear())")
+    fully_connected(net, "theory.linear", "Linear")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     if not isinstance(net.nonlinearity, Linear):
         raise ArgumentError(

@@ -1,0 +1,22 @@
+"""Which networks a solver covers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import checks
+from ..architecture import MLP, Architecture
+from ..checks import ArgumentError
+
+
+def fully_connected(net: Any, solver: str, nonlinearity: str = "Tanh") -> None:
+    """Raise unless `net` is a fully connected network without residual connections."""
+    checks.instance(
+        "net", net, Architecture, f"widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.{nonlinearity}())"
+    )
+    if not isinstance(net, MLP) or net.residual:
+        given = "MLP with residual connections" if isinstance(net, MLP) else type(net).__name__
+        raise ArgumentError(
+            f"net: {solver} covers fully connected networks without residual connections; got {given}. "
+            "train(..., width=math.inf) runs any network, and theory.lazy has its kernels at initialisation."
+        )
