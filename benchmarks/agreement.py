@@ -39,11 +39,7 @@ RICHNESS = (0.3, 2.0)
 ARCHITECTURES: dict[str, tuple[tuple[int, ...], int, Callable[[int, wl.Nonlinearity], wl.Architecture]]] = {
     # inputs, particles, and the network with so many hidden layers
     "1-D": ((3, 4, 2), 6000, lambda depth, phi: wl.CNN(depth, phi, 2.0, filter_scale=3**-0.5)),
-    "2-D": (
-        (2, 2, 3, 2),
-        6000,
-        lambda depth, phi: wl.CNN(depth, phi, 1.0, padding="circular", filter_scale=1 / 3, pool=(2, 1)),
-    ),
+    "2-D": ((2, 2, 2, 2), 8000, lambda depth, phi: wl.CNN(depth, phi, 1.5, filter_scale=0.5, pool=(2, 1))),
     "locally connected": ((3, 4, 2), 6000, lambda depth, phi: wl.CNN(depth, phi, 2.0, filter_scale=0.6, shared=False)),
     "residual": ((4, 6), 4000, lambda depth, phi: wl.MLP(depth, phi, 2.0, residual=True, branch_scale=depth**-0.5)),
 }

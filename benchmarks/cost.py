@@ -4,7 +4,7 @@ Everything is measured side by side in one process, in turn, and quoted as media
 its own. One problem throughout: P = 20 points on the sphere in D = 40, tanh, L = 3, γ0 = 1.
 
     python benchmarks/cost.py                 # all parts, about 25 minutes on two cores
-    python benchmarks/cost.py step first      # some of: step, length, spread, accuracy, first
+    python benchmarks/cost.py step first      # some of: step, convolution, length, spread, accuracy, first
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import numpy as np
 import widelimit as wl
 from widelimit import planning, training
 from widelimit.precision import at_precision
-from widelimit.weights import DeferredFabric, DenseFabric, default_truncation
 
 SAMPLES = 20
 NET = wl.MLP(3, wl.Tanh(), 1.0)
@@ -44,14 +43,23 @@ def say(line: str = "") -> None:
 class Stepper:
     """One run that can be stepped and timed by itself."""
 
-    def __init__(self, name: str, size: int, precision: str, dense: bool):
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        precision: str,
+        dense: bool,
+        net: wl.Architecture = NET,
+        problem: wl.Task | None = None,
+        step_size: float = STEP_SIZE,
+    ):
         self.name, self.precision, self.steps = f"{name}, {precision}", precision, 3 if dense else 20
-        problem = task()
-        truncation = default_truncation(False, SAMPLES, 10**6)
-        fabric = DenseFabric(size, precision) if dense else DeferredFabric(size, precision, truncation)
+        problem = task() if problem is None else problem
+        width = size if dense else math.inf
+        fabric = planning.plan_fabric(net, problem, width, size, None, None, None, 10**6, precision)
         with at_precision(precision):
             self.dynamics, self.given = planning.prepare(
-                NET, problem, wl.GradientDescent(), wl.Optimizer(STEP_SIZE), fabric, precision
+                net, problem, wl.GradientDescent(), wl.Optimizer(step_size), fabric, precision
             )
             self.state = self.dynamics.start(self.given, (0, 0))
         self.run(2 if dense else 60)  # compile, and fill the bases
@@ -83,6 +91,26 @@ def step() -> None:
     for precision in ("float64", "float32"):
         pairs = zip(times[f"dense, {precision}"], times[f"deferred, {precision}"], strict=True)
         say(f"\nDense over deferred, {precision}: {median(a / b for a, b in pairs):.1f} (median of paired ratios).")
+    say()
+
+
+def convolution() -> None:
+    """Time per step of a convolutional network at S = N = 4000, as the number of rows P × positions grows."""
+    say("### Convolution: time per step against P × positions, S = N = 4000\n")
+    say("| P × positions | capacity | dense, ms | deferred, ms | dense over deferred |\n|---|---|---|---|---|")
+    net = wl.CNN(2, wl.Tanh(), 1.0, filter_scale=3**-0.5)
+    for positions in (4, 8, 16, 32):
+        random = np.random.default_rng(0)
+        problem = wl.Task(random.normal(size=(4, positions, 2)), random.choice([-1.0, 1.0], size=4))
+        runners = [
+            Stepper(name, 4000, "float64", name == "dense", net, problem, 0.2 / positions)
+            for name in ("dense", "deferred")
+        ]
+        pairs = [[runner.run(runner.steps) for runner in runners] for _ in range(5)]
+        dense, deferred = (median(times) for times in zip(*pairs, strict=True))
+        kept = runners[1].state.network.layers[1].sent_up.basis.shape[0]
+        ratio = median(a / b for a, b in pairs)
+        say(f"| 4 × {positions} | {kept} | {dense:.0f} | {deferred:.1f} | {ratio:.1f} |")
     say()
 
 
@@ -224,7 +252,14 @@ def _peak_memory(steps: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-PARTS = {"step": step, "length": length, "spread": spread, "accuracy": accuracy, "first": first}
+PARTS = {
+    "step": step,
+    "convolution": convolution,
+    "length": length,
+    "spread": spread,
+    "accuracy": accuracy,
+    "first": first,
+}
 
 
 def main() -> None:

@@ -1,0 +1,220 @@
+"""Generalisation from lazy to rich: test error of infinitely wide networks under six learning rules.
+
+Even against odd handwritten digits, several draws of the training set, richness γ0 from the lazy limit (in closed form,
+by `theory.lazy`) upwards. Outputs at infinite width are deterministic: they are averaged over replicates before a loss
+is taken, and standard errors are over draws of the training set. All runs of a rule take the same steps, and are
+compared at the same training loss.
+
+    python examples/generalisation.py                  # about ten minutes on two cores
+    python examples/generalisation.py --quick          # a minute: fewer draws, fewer steps
+    python examples/generalisation.py --out FOLDER     # where runs are kept and the picture is drawn
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from kept import first_below, kept, mean_and_error
+from tqdm import tqdm
+
+import widelimit as wl
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run."""
+
+    samples: int = 30
+    test_samples: int = 200
+    draws: int = 4
+    richness: tuple[float, ...] = (0.3, 1.0, 3.0)
+    hidden_layers: int = 2
+    particles: int = 2000
+    replicates: int = 2
+    steps: int = 160
+    record_every: int = 8
+    stop: float = 0.1  # the share of the initial training loss at which runs are compared
+
+
+QUICK = Plan(draws=2, samples=20, test_samples=60, richness=(0.05, 2.0), particles=1500, steps=40, record_every=4)
+LAZY = 0.0
+RULES = {
+    "gradient descent": wl.GradientDescent(),
+    "feedback alignment, ρ = ½": wl.FeedbackAlignment(0.5),
+    "feedback alignment, ρ = 0": wl.FeedbackAlignment(0.0),
+    "direct feedback alignment": wl.DirectFeedbackAlignment(),
+    "Hebbian": wl.Hebbian(),
+    "gated linear network": wl.GradientDescent(),
+}
+
+
+def network(plan: Plan, rule: str, richness: float) -> wl.MLP:
+    """The network that a rule trains."""
+    phi = wl.Gated(wl.ReLU()) if rule == "gated linear network" else wl.Tanh()
+    return wl.MLP(plan.hidden_layers, phi, richness or 1.0)
+
+
+def draw(plan: Plan, index: int) -> wl.Task:
+    """One draw of the training set: all ten digits, even ones with the target +1, odd ones −1."""
+    task = wl.datasets.digits(plan.samples, plan.test_samples, classes=range(10), seed=index)
+    y, y_test = (1.0 - 2.0 * (classes.argmax(axis=1) % 2) for classes in (task.y, task.y_test))
+    return wl.Task(task.inputs, y, task.test_inputs, y_test)
+
+
+def solve(plan: Plan, rule: str, richness: float, index: int, folder: Path) -> xr.Dataset:
+    """One run, or its lazy limit."""
+    task, net = draw(plan, index), network(plan, rule, richness)
+    # One step size for all γ0, of the lazy kernel of this rule; steps are then comparable along γ0.
+    step_size = wl.suggest_step_size(net, task, RULES[rule], safety=0.2)
+    if richness == LAZY:
+        return wl.theory.lazy(net, task, RULES[rule], step_size=step_size, steps=plan.steps, record=(), progress=False)
+    return kept(
+        folder / f"{rule}, γ0 = {richness:g}, draw {index}.nc",
+        lambda: wl.train(
+            net,
+            task,
+            RULES[rule],
+            particles=plan.particles,
+            replicates=plan.replicates,
+            step_size=step_size,
+            steps=plan.steps,
+            record_every=plan.record_every,
+            precision="float32",
+            progress=False,
+        ),
+    )
+
+
+def measure(plan: Plan, run: xr.Dataset) -> dict[str, np.ndarray]:
+    """Losses and errors in time, per sample, of the outputs averaged over replicates."""
+    run = run.isel(step=run["step"].values % plan.record_every == 0)  # the lazy limit has every step
+    output, test = wl.observables.mean(run["output"]), wl.observables.mean(run["test_output"])
+    noise = wl.observables.standard_error(run["test_output"])
+    found = {
+        "train loss": 0.5 * ((output - run["target"]) ** 2).mean("sample"),
+        "test loss": 0.5 * ((test - run["test_target"]) ** 2).mean("test_sample"),
+        "test error": wl.observables.classification_error(test, run["test_target"]),
+        "noise": 0.5 * (noise**2).mean("test_sample"),  # what sampling adds to the test loss
+    }
+    return {name: values.values for name, values in found.items()}
+
+
+def study(plan: Plan, folder: Path) -> dict[tuple[str, float], list[dict[str, np.ndarray]]]:
+    """All runs, measured: for each rule and γ0 a list over draws."""
+    found: dict[tuple[str, float], list[dict[str, np.ndarray]]] = {}
+    with tqdm(total=len(RULES) * (len(plan.richness) + 1) * plan.draws, unit=" runs") as bar:
+        for rule in RULES:
+            for richness in (LAZY, *plan.richness):
+                for index in range(plan.draws):
+                    bar.set_description(f"{rule}, γ0 = {richness:g}")
+                    run = solve(plan, rule, richness, index, folder)
+                    found.setdefault((rule, richness), []).append(measure(plan, run))
+                    bar.update()
+    return found
+
+
+def at_stop(plan: Plan, one: dict[str, np.ndarray], name: str) -> float:
+    """A quantity where the training loss has fallen to its share, or at the end."""
+    return one[name][first_below(one["train loss"], plan.stop * one["train loss"][0])]
+
+
+def table(plan: Plan, found: dict) -> str:
+    """A Markdown table: test loss and error when trained, and their difference from the lazy limit, draw by draw."""
+    lines = [
+        "| rule | γ0 | training loss, last | test loss | − lazy | test error | − lazy | noise in the test loss |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for rule in RULES:
+        for richness in (LAZY, *plan.richness):
+            runs, lazy = found[rule, richness], found[rule, LAZY]
+            cells = ["lazy" if richness == LAZY else f"{richness:g}"]
+            cells.append(f"{np.mean([one['train loss'][-1] / one['train loss'][0] for one in runs]):.1%}")
+            for name, scale, digits in (("test loss", 1, 3), ("test error", 100, 1)):
+                values = np.array([scale * at_stop(plan, one, name) for one in runs])
+                against = values - [scale * at_stop(plan, one, name) for one in lazy]
+                for numbers in (values, against):
+                    middle, error = mean_and_error(numbers)
+                    sign = "+" if numbers is against else ""
+                    cells.append(f"{middle:{sign}.{digits}f} ± {error:.{digits}f}")
+                if richness == LAZY:
+                    cells[-1] = "—"
+            cells.append(f"{np.mean([at_stop(plan, one, 'noise') for one in runs]):.0e}" if richness else "0")
+            lines.append(f"| {rule} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n\nTest errors in per cent."
+
+
+def picture(plan: Plan, found: dict) -> plt.Figure:
+    """Test error through training for each rule, and test loss and error when trained against γ0."""
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(plan.richness) + 1))
+    figure, axes = plt.subplots(2, 4, figsize=(13, 6.4), layout="constrained")
+    panels = [*axes[0, :3], *axes[1, :3]]
+    for axis, rule in zip(panels, RULES, strict=True):
+        for richness, colour in zip((LAZY, *plan.richness), colours, strict=True):
+            progress = np.mean([one["train loss"] / one["train loss"][0] for one in found[rule, richness]], axis=0)
+            middle, error = mean_and_error([100 * one["test error"] for one in found[rule, richness]])
+            shown = progress > 1e-4
+            label = "lazy limit" if richness == LAZY else f"γ0 = {richness:g}"
+            style = "--" if richness == LAZY else "-"
+            axis.plot(progress[shown][1:], middle[shown][1:], style, color=colour, label=label)
+            axis.fill_between(
+                progress[shown][1:],
+                (middle - error)[shown][1:],
+                (middle + error)[shown][1:],
+                color=colour,
+                alpha=0.12,
+                lw=0,
+            )
+        axis.set(xscale="log", xlim=(1, 1e-3), title=rule)
+        axis.set_xlabel("training loss / initial")
+    axes[0, 0].set_ylabel("test error (%)")
+    axes[1, 0].set_ylabel("test error (%)")
+    low = min(axis.get_ylim()[0] for axis in panels)
+    high = max(axis.get_ylim()[1] for axis in panels)
+    for axis in panels:
+        axis.set_ylim(low, high)
+    places = np.arange(len(plan.richness) + 1)
+    for axis, name, scale, label in (
+        (axes[0, 3], "test loss", 1, "test loss per sample"),
+        (axes[1, 3], "test error", 100, "test error (%)"),
+    ):
+        for index, rule in enumerate(RULES):
+            values = [
+                mean_and_error([scale * at_stop(plan, one, name) for one in found[rule, g]])
+                for g in (LAZY, *plan.richness)
+            ]
+            middle, error = map(np.array, zip(*values, strict=True))
+            axis.errorbar(places + 0.06 * (index - 2.5), middle, error, marker="o", ms=3, lw=1, label=rule)
+        axis.set_xticks(places, ["lazy", *(f"{g:g}" for g in plan.richness)])
+        axis.set(xlabel="richness γ0", ylabel=label, title=f"at {plan.stop:.0%} of the training loss")
+    axes[0, 0].legend(fontsize=8, frameon=False)
+    axes[0, 3].legend(fontsize=7, frameon=False)
+    return figure
+
+
+def main() -> None:
+    """Run the study, print its table and draw its picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("widelimit-generalisation"))
+    for field in dataclasses.fields(Plan):
+        if isinstance(field.default, int):
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=int)
+    options = vars(parser.parse_args())
+    quick, folder = options.pop("quick"), options.pop("out")
+    plan = dataclasses.replace(QUICK if quick else Plan(), **{k: v for k, v in options.items() if v is not None})
+    kind = "quick" if quick else "full"
+    found = study(plan, folder / kind)
+    print(table(plan, found))
+    figure = picture(plan, found)
+    figure.savefig(folder / f"{kind}.png", dpi=150)
+    print(f"Drawn in {folder / f'{kind}.png'}.")
+
+
+if __name__ == "__main__":
+    main()
