@@ -155,7 +155,7 @@ def check(plan: Plan, folder: Path) -> str:
 def table(plan: Plan, found: dict) -> str:
     """A Markdown table of what the networks have come to, with standard errors over draws."""
     lines = [
-        "| network | rule | test error (%) | test loss | corr(g, g̃), layer 1 | layer 2 | training loss | time | change of Φ² |",
+        "| network | rule | test error (%) | test loss | corr(g, g̃), layer 1 | layer 2 | training loss | time | ΔΦ² |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (network, rule), runs in found.items():

@@ -47,8 +47,8 @@ def lazy(
     test points, K_* α, where dα/dt = Δ. With C outputs each has the same K and nothing passes between them.
 
     In a convolutional network kernels are those of positions too: u has the covariance σ² Σ_b Φ^{ℓ−1}_{a+b,a'+b}, what
-    passes down is σ² Σ_b G^{ℓ+1}_{a−b,a'−b}, and K sums over positions; kernels in the result are averages over them, as
-    `train` records them. With residual connections covariances add up, and G^ℓ = G^{ℓ+1} ⊙ (1 + β² ⟨ϕ'ϕ'⟩), with ρβ²
+    passes down is σ² Σ_b G^{ℓ+1}_{a−b,a'−b}, and K sums over positions; kernels in the result are averages over them,
+    as `train` records them. With residual connections covariances add up, and G^ℓ = G^{ℓ+1} ⊙ (1 + β² ⟨ϕ'ϕ'⟩), with ρβ²
     for ρ-FA.
 
     For [`SquaredError`] everything is exact: f = K_* K^{-1} (1 − e^{−Kt}) y by one eigendecomposition of K (P × P), or

@@ -1,0 +1,51 @@
+"""The studies under examples/, by what their cores must give."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+def test_the_left_end_of_the_generalisation_study_is_the_lazy_limit(example, tmp_path):
+    """Test outputs at small richness are those of theory.lazy within their own sampling noise."""
+    study = example("generalisation")
+    plan = study.Plan(samples=6, test_samples=20, particles=800, replicates=4, steps=8, record_every=4)
+    for rule in ("gradient descent", "feedback alignment, ρ = ½"):
+        rich, lazy = (study.solve(plan, rule, richness, 0, tmp_path) for richness in (0.02, study.LAZY))
+        measured, exact = (study.measure(plan, run) for run in (rich, lazy))
+        assert measured["test loss"].shape == exact["test loss"].shape == (3,)
+        apart = (rich["test_output"].mean("replicate") - lazy["test_output"].isel(step=slice(0, 9, 4))).values
+        noise = rich["test_output"].std("replicate", ddof=1).values / 2
+        assert np.sqrt(np.mean(apart[1:] ** 2)) < 3 * np.sqrt(np.mean(noise[1:] ** 2))
+        assert exact["train loss"][-1] < 0.9 * exact["train loss"][0]
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert len(kept) == 2  # the lazy limit is not worth keeping
+    assert kept == sorted(path.name for path in tmp_path.iterdir() if study.solve(plan, rule, 0.02, 0, tmp_path))
+
+
+def test_alignment_starts_from_the_feedback_correlation_in_convolutional_networks(example, tmp_path):
+    """corr(g, g̃) of layer ℓ is ρ^(L + 1 − ℓ) at the start, up to fluctuations of order 1/√N."""
+    study = example("feedback_in_cnns")
+    plan = study.Plan(samples=4, test_samples=4, width=150, steps=0, replicates=4, correlations=(0.5,))
+    for rule, expected in (("ρ = 0.5", (0.25, 0.5)), ("DFA", (0.0, 0.0)), ("GD", (1.0, 1.0))):
+        found = study.measure(plan, study.train(plan, "convolutional", rule, 0, tmp_path))
+        for layer, value in zip((1, 2), expected, strict=True):
+            assert abs(found[f"initial alignment {layer}"] - value) < 0.1
