@@ -11,8 +11,6 @@ gradient descent. Networks are compared at the same training loss. A smaller pro
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import first_below, kept, mean_and_error
+from kept import command, first_below, kept, mean_and_error
 from tqdm import tqdm
 
 import widelimit as wl
@@ -199,25 +197,14 @@ def picture(plan: Plan, found: dict) -> plt.Figure:
     return figure
 
 
-def main() -> None:
+def work(plan: Plan, folder: Path, image: Path) -> None:
     """Run the study, print its tables and draw its picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("widelimit-feedback"))
-    for field in dataclasses.fields(Plan):
-        if isinstance(field.default, int):
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=int)
-    options = vars(parser.parse_args())
-    quick, folder = options.pop("quick"), options.pop("out")
-    plan = dataclasses.replace(QUICK if quick else Plan(), **{k: v for k, v in options.items() if v is not None})
-    kind = "quick" if quick else "full"
-    found = study(plan, folder / kind)
+    found = study(plan, folder)
     print(table(plan, found))
-    figure = picture(plan, found)
-    figure.savefig(folder / f"{kind}.png", dpi=150)
-    print(f"Drawn in {folder / f'{kind}.png'}.\n")
-    print(check(plan, folder / kind))
+    picture(plan, found).savefig(image, dpi=150)
+    print(f"Drawn in {image}.\n")
+    print(check(plan, folder))
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, Plan(), QUICK, "widelimit-feedback", work)

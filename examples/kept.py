@@ -1,9 +1,12 @@
-"""What the studies here share: runs that are kept, so that a study goes on where it was interrupted."""
+"""What the studies here share: their command line, and runs that are kept, so that a study goes on where it stopped."""
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,3 +34,24 @@ def first_below(values: np.ndarray, bound: float) -> int:
     """The first place at which a falling series is at or below a bound, or its last place."""
     below = np.flatnonzero(values <= bound)
     return int(below[0]) if len(below) else len(values) - 1
+
+
+def command(
+    description: str | None, full: Any, quick: Any, folder: str, work: Callable[[Any, Path, Path], None]
+) -> None:
+    """Parse the command line of a study and do its work, given the plan, the folder of its runs and its picture's file.
+
+    Whole numbers of the plan are options.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path(folder))
+    for field in dataclasses.fields(full):
+        if isinstance(field.default, int):
+            parser.add_argument(f"--{field.name.replace('_', '-')}", type=int)
+    options = vars(parser.parse_args())
+    kind, out = "quick" if options.pop("quick") else "full", options.pop("out")
+    plan = dataclasses.replace(
+        quick if kind == "quick" else full, **{name: value for name, value in options.items() if value is not None}
+    )
+    work(plan, out / kind, out / f"{kind}.png")
