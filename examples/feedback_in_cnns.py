@@ -80,6 +80,7 @@ def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **optio
             rules(plan)[rule],
             step_size=wl.suggest_step_size(net, task, safety=0.2),
             record_every=plan.record_every,
+            seed=index,  # other networks for each draw, whose errors over draws are then those of both
             precision="float32",
             progress=False,
             **settings,
@@ -176,7 +177,8 @@ def picture(plan: Plan, found: dict) -> plt.Figure:
         "alignment 1": "corr(g, g̃), layer 1",
         "alignment 2": "corr(g, g̃), layer 2",
     }
-    figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
+    axes = axes.T.ravel()
     for axis, (name, label) in zip(axes, panels.items(), strict=True):
         for index, network in enumerate(NETWORKS):
             values = [mean_and_error([one[name] for one in found[network, rule]]) for rule in names]
@@ -191,6 +193,8 @@ def picture(plan: Plan, found: dict) -> plt.Figure:
         axis.set_ylabel(label)
     axes[0].legend(frameon=False, fontsize=8)
     axes[2].set_title("points: when trained; dashes: at the start", fontsize=9)
+    for axis in axes[::2]:
+        axis.tick_params(labelbottom=False)
     figure.suptitle(
         f"Networks of {plan.width} neurons or channels, at {plan.stop:.0%} of the initial training loss", fontsize=10
     )

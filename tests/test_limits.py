@@ -244,3 +244,16 @@ def test_test_points_of_a_lazy_network_are_as_sharp_as_training_points(nonlinear
     later = {"step": slice(1, None)}
     for name in ("output", "test_output"):
         assert_agree_statistically(run[name].isel(later), lazy[name].isel(later).values, resolution=0.03)
+
+
+def test_feedback_through_the_initial_weights_leaves_gradient_descent_as_the_square_of_richness():
+    """ρ = 1 is gradient descent in the lazy limit, and parts from it where weights move."""
+    task, apart = small_task(), []
+    for richness in (0.02, 0.06):
+        net = wl.MLP(3, wl.Linear(), richness)
+        one, other = (
+            wl.theory.linear(net, task, rule, step_size=0.05, steps=20)["ntk"].values
+            for rule in (wl.FeedbackAlignment(1.0), wl.GradientDescent())
+        )
+        apart.append(relative_error(one, other))
+    assert abs(np.log(apart[1] / apart[0]) / np.log(3) - 2) < 0.05

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from ..results import configuration
 from .charts import Chart, Curve
 from .runs import Run
 
@@ -50,7 +51,13 @@ def density(fields: xr.DataArray, edges: np.ndarray) -> xr.DataArray:
 
 
 def initial(result: xr.Dataset, layer: int, at: np.ndarray) -> xr.DataArray | None:
-    """The density of h^ℓ at initialisation in the limit of infinite width: Gaussians of variance Φ^{ℓ−1}_μμ(0)."""
+    """The density of h^ℓ at initialisation in the limit of infinite width: Gaussians of variance Φ^{ℓ−1}_μμ(0).
+
+    Of fully connected networks alone: the variances of others are not among what a result holds.
+    """
+    net = configuration(result)["net"] if "configuration" in result.attrs else {}
+    if net.get("type", "MLP") != "MLP" or net.get("residual"):
+        return None
     if layer == 1:
         kernel = result["input_kernel"]
     elif "feature_kernel" in result:
