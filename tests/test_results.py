@@ -31,6 +31,7 @@ TRAINED = [
     "target",
     "test_target",
 ]
+POSITIONS = [f"{name}_kernel_positions" for name in ("feature", "gradient", "pseudo_gradient")]
 FULL = ["feature_kernel_two_time", "pseudo_gradient_kernel_two_time", "final_preactivation", "final_pre_gradient"]
 DEFERRED = ["forward_basis_size", "backward_basis_size", "forward_dropped_fraction", "backward_dropped_fraction"]
 THEORY = [
@@ -55,7 +56,7 @@ def infinite_run():
 
 
 def test_the_schema_is_written_out():
-    assert set(DIMENSIONS) == set(MEANING) == {*TRAINED, *FULL, *DEFERRED, *THEORY}
+    assert set(DIMENSIONS) == set(MEANING) == {*TRAINED, *POSITIONS, *FULL, *DEFERRED, *THEORY}
 
 
 def test_scalar_tasks_have_no_unit_dimensions(short_run):
@@ -68,7 +69,7 @@ def test_scalar_tasks_have_no_unit_dimensions(short_run):
 def test_tasks_with_classes_have_unit_dimensions(short_multiclass_run):
     assert set(short_multiclass_run.data_vars) == {*TRAINED, *FULL}
     for name, values in short_multiclass_run.data_vars.items():
-        assert values.dims == DIMENSIONS[name], name
+        assert values.dims == tuple(dim for dim in DIMENSIONS[name] if dim not in ("position", "position2")), name
     sizes = dict(short_multiclass_run.sizes)
     assert sizes == {
         **{"replicate": 2, "step": 5, "step2": 5, "layer": 2, "sample": 4, "sample2": 4},
@@ -131,7 +132,8 @@ def test_no_training_records_initialisation_alone(net, task):
 
 def test_configuration(short_multiclass_run, infinite_run):
     found = configuration(short_multiclass_run)
-    assert found["net"] == {"type": "MLP", "hidden_layers": 2, "nonlinearity": {"type": "Tanh"}, "richness": 1.0}
+    net = {"type": "MLP", "hidden_layers": 2, "nonlinearity": {"type": "Tanh"}, "richness": 1.0}
+    assert found["net"] == {**net, "residual": False, "branch_scale": 1.0}
     assert found["rule"] == {"type": "FeedbackAlignment", "correlation": 0.5}
     assert found["loss"] == {"type": "SoftmaxCrossEntropy"}
     expected = {"width": 12, "step_size": 0.05, "steps": 4, "replicates": 2, "seed": 1, "samples": 4, "test_samples": 2}

@@ -187,7 +187,8 @@ def deferred_fields(rule, steps, replicates):
             for _ in range(steps + 1):
                 state, record = advance(given, state)
                 fields = record["fields"]
-                kept.append((fields["feature"][0], fields["gradient"][1, :, 0], fields["pseudo_gradient"][1, :, 0]))
+                feature = fields["feature"][0, :, 0]  # one position, one output
+                kept.append((feature, *(fields[name][1, :, 0, 0] for name in ("gradient", "pseudo_gradient"))))
             phi, gradient, pseudo = (np.concatenate(rows) for rows in zip(*kept, strict=True))
             matrix = state.network.layers[1]
             u = matrix.sent_up.noise_of(matrix.sent_up.coordinates(phi))
@@ -357,7 +358,7 @@ class Ownrule(wl.Rule):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"net": wl.Tanh()}, ["net must be a MLP"]),
+        ({"net": wl.Tanh()}, ["net must be an Architecture"]),
         ({"task": np.ones(3)}, ["task must be a Task"]),
         ({"rule": Ownrule()}, ["rule: theory.alternating covers GradientDescent", "Ownrule", "train(..., width"]),
         ({"rule": wl.Hebbian}, ["rule must be an instance"]),

@@ -176,7 +176,7 @@ class Homemade(wl.Rule):
         ({"step_size": 0.0}, "step_size must be a finite number above 0"),
         ({"momentum": 1.0}, "momentum must be"),
         ({"steps": 10**6}, r"needs about .* GiB .* train\(\.\.\., width=math\.inf\)"),
-        ({"net": "tanh"}, "net must be a MLP"),
+        ({"net": "tanh"}, "net must be an Architecture"),
         ({"task": None}, "task must be a Task"),
     ],
 )

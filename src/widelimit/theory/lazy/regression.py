@@ -224,7 +224,7 @@ def _memory(net: Architecture, task: Task, times: int, names: Sequence[str], exa
     kernels = (2 * samples + tests) * samples  # K, K_* and the input kernel
     workspace = 2 * samples**2 if exact else 0  # of the eigendecomposition
     positions = net.geometry(task.shape).positions
-    tiles = (4 * layers + 10) * (max(TILE // positions, 1 if samples else 0) * positions) ** 2
+    tiles = (4 * layers + 10) * (min(max(TILE // positions, 1), max(samples, tests)) * positions) ** 2
     over_time = 6 * times * (samples + tests) * task.outputs
     return {"kept": 8.0 * kept, "computing": 8.0 * (kernels + workspace + tiles), "outputs": 8.0 * over_time}
 
