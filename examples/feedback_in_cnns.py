@@ -18,7 +18,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import command, first_below, kept, mean_and_error
+from kept import command, complete, first_below, kept, mean_and_error
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import widelimit as wl
@@ -72,7 +73,7 @@ def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **optio
     samples = settings.pop("samples")
     task = wl.datasets.digits(samples, plan.test_samples, classes=plan.classes, seed=index)
     net = NETWORKS[network]
-    return kept(
+    run = kept(
         folder / f"{network}, {rule}, draw {index}, {samples} samples, width {settings['width']}.nc",
         lambda: wl.train(
             net,
@@ -86,6 +87,7 @@ def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **optio
             **settings,
         ),
     )
+    return complete(run)
 
 
 def measure(plan: Plan, run: xr.Dataset) -> dict[str, float]:
@@ -167,7 +169,7 @@ def table(plan: Plan, found: dict) -> str:
     return "\n".join(lines)
 
 
-def picture(plan: Plan, found: dict) -> plt.Figure:
+def picture(plan: Plan, found: dict) -> Figure:
     """Test error and loss, and the alignment of each layer at the start and when trained, against ρ."""
     names = list(rules(plan))
     places = np.arange(len(names))

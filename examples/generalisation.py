@@ -2,22 +2,26 @@
 
 Even against odd handwritten digits, several draws of the training set, richness γ0 from the lazy limit (in closed form,
 by `theory.lazy`) upwards. Outputs at infinite width are deterministic: they are averaged over replicates before a loss
-is taken, and standard errors are over draws of the training set. Runs are compared at the same training loss.
+is taken, and standard errors are over draws of the training set. Runs are compared at the same training loss, or at
+the lowest that they reach.
 
-    python examples/generalisation.py                  # about ten minutes on two cores
+    python examples/generalisation.py                  # about fifteen minutes on two cores
     python examples/generalisation.py --quick          # a minute: fewer draws, fewer steps
     python examples/generalisation.py --out FOLDER     # where runs are kept and the picture is drawn
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import command, first_below, kept, mean_and_error
+from kept import command, complete, first_below, kept, mean_and_error
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import widelimit as wl
@@ -29,14 +33,16 @@ class Plan:
 
     samples: int = 30
     test_samples: int = 200
-    draws: int = 4
-    richness: tuple[float, ...] = (0.3, 1.0, 2.0)
+    draws: int = 12
+    richness: tuple[float, ...] = (0.1, 0.3, 1.0, 2.0)
     hidden_layers: int = 2
     particles: int = 2000
     replicates: int = 2
     steps: int = 160
-    record_every: int = 8
+    record_every: int = 2
     stop: float = 0.1  # the share of the initial training loss at which runs are compared
+    check_width: int = 1000
+    check_networks: int = 8
 
 
 QUICK = Plan(draws=2, samples=20, test_samples=60, richness=(0.05, 2.0), particles=1500, steps=40, record_every=4)
@@ -64,28 +70,36 @@ def draw(plan: Plan, index: int) -> wl.Task:
     return wl.Task(task.inputs, y, task.test_inputs, y_test)
 
 
-def solve(plan: Plan, rule: str, richness: float, index: int, folder: Path) -> xr.Dataset:
+def step_size(plan: Plan, rule: str, richness: float, task: wl.Task) -> float:
+    """What is stable in the lazy limit, less where training makes K grow."""
+    lazy = wl.suggest_step_size(network(plan, rule, richness), task, RULES[rule], safety=0.2)
+    if rule == "Hebbian" and richness != LAZY:
+        return min(lazy, 1 / plan.samples)  # its features saturate, and Φ^L has an eigenvalue of P at most
+    return lazy / max(1.0, richness)
+
+
+def solve(plan: Plan, rule: str, richness: float, index: int, folder: Path, **options: Any) -> xr.Dataset:
     """One run, or its lazy limit."""
     task, net = draw(plan, index), network(plan, rule, richness)
-    # Rich training makes K grow, beyond what the lazy kernel says of stable steps.
-    step_size = wl.suggest_step_size(net, task, RULES[rule], safety=0.2) / max(1.0, richness)
+    steps: dict[str, Any] = {"step_size": step_size(plan, rule, richness, task), "steps": plan.steps}
     if richness == LAZY:
-        return wl.theory.lazy(net, task, RULES[rule], step_size=step_size, steps=plan.steps, record=(), progress=False)
-    return kept(
-        folder / f"{rule}, γ0 = {richness:g}, draw {index}.nc",
+        return wl.theory.lazy(net, task, RULES[rule], record=(), progress=False, **steps)
+    name = "".join(f", {key} {value}" for key, value in options.items())
+    settings = {"particles": plan.particles, "replicates": plan.replicates, **options}
+    run = kept(
+        folder / f"{rule}, γ0 = {richness:g}, draw {index}{name}.nc",
         lambda: wl.train(
             net,
             task,
             RULES[rule],
-            particles=plan.particles,
-            replicates=plan.replicates,
-            step_size=step_size,
-            steps=plan.steps,
             record_every=plan.record_every,
             precision="float32",
             progress=False,
+            **steps,
+            **settings,
         ),
     )
+    return complete(run)
 
 
 def measure(plan: Plan, run: xr.Dataset) -> dict[str, np.ndarray]:
@@ -116,22 +130,31 @@ def study(plan: Plan, folder: Path) -> dict[tuple[str, float], list[dict[str, np
     return found
 
 
+def stop_of(plan: Plan, one: dict[str, np.ndarray]) -> int:
+    """The first record at which the training loss has fallen to its share, or is lowest."""
+    return first_below(one["train loss"], plan.stop * one["train loss"][0])
+
+
 def at_stop(plan: Plan, one: dict[str, np.ndarray], name: str) -> float:
-    """A quantity where the training loss has fallen to its share, or at the end."""
-    return one[name][first_below(one["train loss"], plan.stop * one["train loss"][0])]
+    """A quantity where the training loss has fallen to its share, linear between records, or where it is lowest."""
+    loss, last = one["train loss"], stop_of(plan, one)
+    bound = plan.stop * loss[0]
+    if loss[last] >= bound:
+        return one[name][last]
+    return float(np.interp(bound, loss[[last, last - 1]], one[name][[last, last - 1]]))
 
 
 def table(plan: Plan, found: dict) -> str:
     """A Markdown table: test loss and error when trained, and their difference from the lazy limit, draw by draw."""
     lines = [
-        "| rule | γ0 | training loss, last | test loss | − lazy | test error | − lazy | noise in the test loss |",
+        "| rule | γ0 | training loss | test loss | − lazy | test error | − lazy | noise in the test loss |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for rule in RULES:
         for richness in (LAZY, *plan.richness):
             runs, lazy = found[rule, richness], found[rule, LAZY]
             cells = ["lazy" if richness == LAZY else f"{richness:g}"]
-            cells.append(f"{np.mean([one['train loss'][-1] / one['train loss'][0] for one in runs]):.1%}")
+            cells.append(f"{np.mean([at_stop(plan, one, 'train loss') / one['train loss'][0] for one in runs]):.1%}")
             for name, scale, digits in (("test loss", 1, 3), ("test error", 100, 1)):
                 values = np.array([scale * at_stop(plan, one, name) for one in runs])
                 against = values - [scale * at_stop(plan, one, name) for one in lazy]
@@ -146,49 +169,64 @@ def table(plan: Plan, found: dict) -> str:
     return "\n".join(lines) + "\n\nTest errors in per cent."
 
 
-def picture(plan: Plan, found: dict) -> plt.Figure:
+def check(plan: Plan, folder: Path) -> str:
+    """A Markdown table: the richest γ0 of every rule on one draw beside networks, where the training loss has fallen.
+
+    Outputs are averages over networks. Their distance from those at infinite width, relative to their size, stands
+    beside what their standard errors alone would make it.
+    """
+    richness = max(plan.richness)
+    heads = ["test loss, networks", "∞", "test error, networks", "∞", "distance of outputs", "noise"]
+    lines = [f"| rule, γ0 = {richness:g} | {' | '.join(heads)} |", "|---|---|---|---|---|---|---|"]
+    for rule in RULES:
+        given = plan, rule, richness, 0, folder
+        limit = solve(*given)
+        networks = solve(*given, width=plan.check_width, replicates=plan.check_networks)
+        measured = [measure(plan, run) for run in (networks, limit)]
+        step = stop_of(plan, measured[1])
+        outputs = [run["test_output"].isel(step=step) for run in (networks, limit)]
+        noise = sum((wl.observables.standard_error(output) ** 2).sum() for output in outputs)
+        first, second = (wl.observables.mean(output) for output in outputs)
+        size = float((second**2).sum())
+        cells = [f"{one['test loss'][step]:.3f}" for one in measured]
+        cells += [f"{100 * one['test error'][step]:.1f}" for one in measured]
+        cells += [f"{math.sqrt(float(power) / size):.1%}" for power in (((first - second) ** 2).sum(), noise)]
+        lines.append(f"| {rule} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def picture(plan: Plan, found: dict) -> Figure:
     """Test error through training for each rule, and test loss and error when trained against γ0."""
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(plan.richness) + 1))
+    every = (LAZY, *plan.richness)
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(every)))
     figure, axes = plt.subplots(2, 4, figsize=(13, 6.4), layout="constrained")
-    panels = [*axes[0, :3], *axes[1, :3]]
-    for axis, rule in zip(panels, RULES, strict=True):
-        for richness, colour in zip((LAZY, *plan.richness), colours, strict=True):
-            progress = np.mean([one["train loss"] / one["train loss"][0] for one in found[rule, richness]], axis=0)
+    for axis, rule in zip(axes[:, :3].ravel(), RULES, strict=True):
+        for richness, colour in zip(every, colours, strict=True):
+            loss = np.mean([one["train loss"] / one["train loss"][0] for one in found[rule, richness]], axis=0)
             middle, error = mean_and_error([100 * one["test error"] for one in found[rule, richness]])
-            shown = progress > 1e-4
+            shown = slice(1, first_below(loss, 1e-3) + 1)  # there is no test error before the first step
+            style = {"color": colour, "linestyle": "--" if richness == LAZY else "-"}
             label = "lazy limit" if richness == LAZY else f"γ0 = {richness:g}"
-            style = "--" if richness == LAZY else "-"
-            axis.plot(progress[shown][1:], middle[shown][1:], style, color=colour, label=label)
-            axis.fill_between(
-                progress[shown][1:],
-                (middle - error)[shown][1:],
-                (middle + error)[shown][1:],
-                color=colour,
-                alpha=0.12,
-                lw=0,
-            )
-        axis.set(xscale="log", xlim=(1, 1e-3), title=rule)
+            axis.plot(loss[shown], middle[shown], label=label, **style)
+            low, high = (middle - error)[shown], (middle + error)[shown]
+            axis.fill_between(loss[shown], low, high, color=colour, alpha=0.12, lw=0)
+        axis.set(xscale="log", xlim=(1, 1e-3), ylim=(9, 31), title=rule)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("test error (%)")
+    for axis in axes[1, :3]:
         axis.set_xlabel("training loss / initial")
-    axes[0, 0].set_ylabel("test error (%)")
-    axes[1, 0].set_ylabel("test error (%)")
-    low = min(axis.get_ylim()[0] for axis in panels)
-    high = max(axis.get_ylim()[1] for axis in panels)
-    for axis in panels:
-        axis.set_ylim(low, high)
-    places = np.arange(len(plan.richness) + 1)
+    places = np.arange(len(every))
     for axis, name, scale, label in (
         (axes[0, 3], "test loss", 1, "test loss per sample"),
         (axes[1, 3], "test error", 100, "test error (%)"),
     ):
         for index, rule in enumerate(RULES):
-            values = [
-                mean_and_error([scale * at_stop(plan, one, name) for one in found[rule, g]])
-                for g in (LAZY, *plan.richness)
-            ]
+            values = [mean_and_error([scale * at_stop(plan, one, name) for one in found[rule, g]]) for g in every]
             middle, error = map(np.array, zip(*values, strict=True))
             axis.errorbar(places + 0.06 * (index - 2.5), middle, error, marker="o", ms=3, lw=1, label=rule)
         axis.set_xticks(places, ["lazy", *(f"{g:g}" for g in plan.richness)])
-        axis.set(xlabel="richness γ0", ylabel=label, title=f"at {plan.stop:.0%} of the training loss")
+        axis.set(ylabel=label, title=f"at {plan.stop:.0%} of the training loss")
+    axes[1, 3].set_xlabel("richness γ0")
     axes[0, 0].legend(fontsize=8, frameon=False)
     axes[0, 3].legend(fontsize=7, frameon=False)
     return figure
@@ -199,7 +237,8 @@ def work(plan: Plan, folder: Path, image: Path) -> None:
     found = study(plan, folder)
     print(table(plan, found))
     picture(plan, found).savefig(image, dpi=150)
-    print(f"Drawn in {image}.")
+    print(f"Drawn in {image}.\n")
+    print(check(plan, folder))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike
 
 import widelimit as wl
 
@@ -24,16 +26,36 @@ def kept(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
     return run
 
 
-def mean_and_error(values: list[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_error(values: Sequence[ArrayLike] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean over the first axis (draws of the training set, or networks) and its standard error."""
     values = np.asarray(values)
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
 def first_below(values: np.ndarray, bound: float) -> int:
-    """The first place at which a falling series is at or below a bound, or its last place."""
+    """The first place at which a series is at or below a bound, or its lowest place."""
     below = np.flatnonzero(values <= bound)
-    return int(below[0]) if len(below) else len(values) - 1
+    return int(below[0]) if len(below) else int(np.argmin(values))
+
+
+def complete(run: xr.Dataset) -> xr.Dataset:
+    """The same run, if it took all its steps."""
+    diverged = run["diverged_step"].values if "diverged_step" in run else np.array([-1])
+    if np.any(diverged >= 0):
+        raise RuntimeError(
+            f"a run diverged at step {diverged.max()}, so that it cannot be compared: take smaller steps"
+        )
+    return run
+
+
+def check_plan(plan: Any, folder: Path) -> None:
+    """Raise if the runs in this folder are of another plan; only the number of draws may grow or shrink."""
+    described = {key: value for key, value in dataclasses.asdict(plan).items() if key != "draws"}
+    written, path = json.dumps(described, indent=1, sort_keys=True), folder / "plan.json"
+    if path.exists() and path.read_text() != written:
+        raise SystemExit(f"{folder} holds runs of another plan, {path}: give another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(written)
 
 
 def command(
@@ -54,4 +76,5 @@ def command(
     plan = dataclasses.replace(
         quick if kind == "quick" else full, **{name: value for name, value in options.items() if value is not None}
     )
+    check_plan(plan, out / kind)
     work(plan, out / kind, out / f"{kind}.png")

@@ -89,9 +89,15 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def described(value: Any) -> str:
     """A described object as it would be written: MLP(hidden_layers=3, …)."""
     if isinstance(value, Mapping) and "type" in value:
-        inside = ", ".join(f"{name}={described(item)}" for name, item in value.items() if name != "type")
+        inside = ", ".join(f"{name}={described(item)}" for name, item in fields(value).items())
         return f"{value['type']}({inside})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def fields(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a described object, without those that say nothing of it: connections that a network has not."""
+    silent = {"type"} | ({"residual", "branch_scale"} if value.get("residual") is False else set())
+    return {name: item for name, item in value.items() if name not in silent}
 
 
 def at_width(told: Mapping[str, Any]) -> str:

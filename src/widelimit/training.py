@@ -18,6 +18,7 @@ from .dynamics import Dynamics, Given
 from .optimizer import Optimizer
 from .planning import check_memory, plan_fabric, prepare
 from .precision import at_precision
+from .programs import make_room
 from .progress import progress_bar
 from .recording import Recording, collect, described
 from .rules import GradientDescent, Rule
@@ -136,6 +137,7 @@ def train(
         "precision": precision,
     }
     began = time.perf_counter()
+    make_room()
     with at_precision(precision):
         dynamics, given = prepare(
             net, task, rule, optimizer, fabric, precision, centred or infinite, two_time or fields, batches, positions

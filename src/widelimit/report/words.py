@@ -47,8 +47,9 @@ def network(told: Mapping[str, Any]) -> str:
         return "a network" if given is None else str(given)
     layers = given.get("hidden_layers", "?")
     units = _units(given.get("nonlinearity"))
-    known = ("type", "hidden_layers", "nonlinearity", "richness")
-    rest = "".join(f", {key.replace('_', ' ')} {_short(value)}" for key, value in given.items() if key not in known)
+    known = ("hidden_layers", "nonlinearity", "richness")
+    more = {key.replace("_", " "): value for key, value in summary.fields(given).items() if key not in known}
+    rest = "".join(f", {key} {_short(value)}" for key, value in more.items())
     richness = "" if told.get("solver") == "theory.lazy" else f", richness γ₀ = {_short(given.get('richness', '?'))}"
     return f"{layers} hidden layer{'' if layers == 1 else 's'} of {units}{richness}{rest}"
 

@@ -273,15 +273,22 @@ def _principal(
         triangle = jnp.linalg.qr(rest.T, mode="r").T
         # Spectra that fall from 1 to 1e-30, as those of rows that are equal up to rounding, give NaN in LAPACK.
         noise = np.random.default_rng(0).standard_normal(triangle.shape)
+        rows = jnp.where(rest @ _generic(rest) < 0, -1, 1)
+        columns = rows[: triangle.shape[1]] * jnp.where(jnp.diagonal(triangle) < 0, -1, 1)
+        noise = rows[:, None] * noise * columns  # a vector of the other sign has the other noise
         triangle = triangle + jnp.finfo(rest.dtype).eps * jnp.max(jnp.abs(triangle)) * noise
         directions, values, _ = jnp.linalg.svd(triangle)
         power = values**2 / rest.shape[1]
     else:
         power, directions = jnp.linalg.eigh(_inner(rest, rest))
         power, directions = power[::-1], directions[:, ::-1]
-    generic = rest @ jnp.cos(jnp.arange(rest.shape[1], dtype=rest.dtype))
-    directions = directions * jnp.where(directions.T @ generic < 0, -1, 1)
+    directions = directions * jnp.where(directions.T @ (rest @ _generic(rest)) < 0, -1, 1)
     return jnp.where(power > floor, power, 0), directions
+
+
+def _generic(rest: Float[Array, "row n"]) -> Float[Array, " n"]:
+    """A vector that nothing is orthogonal to by its own symmetry."""
+    return jnp.cos(jnp.arange(rest.shape[1], dtype=rest.dtype))
 
 
 def _root(

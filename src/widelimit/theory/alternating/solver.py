@@ -15,6 +15,7 @@ from ...checks import ArgumentError
 from ...optimizer import Optimizer
 from ...planning import available_memory
 from ...precision import at_precision
+from ...programs import make_room
 from ...progress import progress_bar
 from ...rules import Rule
 from ...task import Task
@@ -101,6 +102,7 @@ def alternating(
     checks.integer("max_sweeps", max_sweeps, at_least=1)
     checks.integer("replicates", replicates, at_least=1)
     checks.integer("seed", seed, at_least=0)
+    make_room()
     with at_precision("float64"):
         pathwise = _pathwise(net, responses)
     task = Task(task.x, task.y[:, 0] if task.scalar else task.y, loss=task.loss)
