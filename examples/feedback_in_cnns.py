@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import command, complete, first_below, kept, mean_and_error
+from kept import Study, command, complete, first_below, kept, mean_and_error
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -64,7 +65,7 @@ def rules(plan: Plan) -> dict[str, wl.Rule]:
 
 def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **options) -> xr.Dataset:
     """One run of one draw of the training set, kept in `folder`."""
-    settings = {
+    settings: dict[str, Any] = {
         "samples": plan.samples,
         "steps": plan.steps,
         "width": plan.width,
@@ -147,9 +148,10 @@ def check(plan: Plan, folder: Path) -> str:
                 ("alignment 1", lambda run: wl.observables.gradient_alignment(run).sel(layer=1).isel(step=-1)),
             ):
                 pairs = [mean_and_error(values(run).values) for run in (finite, limit)]
-                apart = (pairs[0][0] - pairs[1][0]) / max(math.hypot(pairs[0][1], pairs[1][1]), 1e-12)
+                difference, error = pairs[0][0] - pairs[1][0], math.hypot(pairs[0][1], pairs[1][1])
+                apart = f"{difference / error:+.1f}" if error > 1e-6 else "—"  # gradient descent is aligned exactly
                 cells = " | ".join(f"{middle:.3f} ± {error:.3f}" for middle, error in pairs)
-                lines.append(f"| {network} | {rule} | {name} | {cells} | {apart:+.1f} | {dropped:.1%} |")
+                lines.append(f"| {network} | {rule} | {name} | {cells} | {apart} | {dropped:.1%} |")
     return "\n".join(lines)
 
 
@@ -203,14 +205,5 @@ def picture(plan: Plan, found: dict) -> Figure:
     return figure
 
 
-def work(plan: Plan, folder: Path, image: Path) -> None:
-    """Run the study, print its tables and draw its picture."""
-    found = study(plan, folder)
-    print(table(plan, found))
-    picture(plan, found).savefig(image, dpi=150)
-    print(f"Drawn in {image}.\n")
-    print(check(plan, folder))
-
-
 if __name__ == "__main__":
-    command(__doc__, Plan(), QUICK, "widelimit-feedback", work)
+    command(__doc__, Study(Plan(), QUICK, study, table, picture, check), "widelimit-feedback")

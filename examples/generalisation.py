@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import command, complete, first_below, kept, mean_and_error
+from kept import Study, command, complete, first_below, kept, mean_and_error
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -66,7 +66,7 @@ def network(plan: Plan, rule: str, richness: float) -> wl.MLP:
 def draw(plan: Plan, index: int) -> wl.Task:
     """One draw of the training set: all ten digits, even ones with the target +1, odd ones −1."""
     task = wl.datasets.digits(plan.samples, plan.test_samples, classes=range(10), seed=index)
-    y, y_test = (1.0 - 2.0 * (classes.argmax(axis=1) % 2) for classes in (task.y, task.y_test))
+    y, y_test = (1.0 - 2.0 * (np.argmax(classes, axis=1) % 2) for classes in (task.y, task.y_test))
     return wl.Task(task.inputs, y, task.test_inputs, y_test)
 
 
@@ -232,14 +232,5 @@ def picture(plan: Plan, found: dict) -> Figure:
     return figure
 
 
-def work(plan: Plan, folder: Path, image: Path) -> None:
-    """Run the study, print its table and draw its picture."""
-    found = study(plan, folder)
-    print(table(plan, found))
-    picture(plan, found).savefig(image, dpi=150)
-    print(f"Drawn in {image}.\n")
-    print(check(plan, folder))
-
-
 if __name__ == "__main__":
-    command(__doc__, Plan(), QUICK, "widelimit-generalisation", work)
+    command(__doc__, Study(Plan(), QUICK, study, table, picture, check), "widelimit-generalisation")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 import widelimit as wl
@@ -58,23 +59,37 @@ def check_plan(plan: Any, folder: Path) -> None:
     path.write_text(written)
 
 
-def command(
-    description: str | None, full: Any, quick: Any, folder: str, work: Callable[[Any, Path, Path], None]
-) -> None:
-    """Parse the command line of a study and do its work, given the plan, the folder of its runs and its picture's file.
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Its two plans, its runs as measured, their table and picture, and networks beside theory."""
 
-    Whole numbers of the plan are options.
+    full: Any
+    quick: Any
+    measured: Callable[[Any, Path], Any]
+    table: Callable[[Any, Any], str]
+    picture: Callable[[Any, Any], Figure]
+    check: Callable[[Any, Path], str]
+
+
+def command(description: str | None, study: Study, folder: str) -> None:
+    """The command line of a study: its tables are printed and its picture is drawn.
+
+    Whole numbers of the plan are options. Runs are kept in `folder` unless `--out` names another.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(folder))
-    for field in dataclasses.fields(full):
+    for field in dataclasses.fields(study.full):
         if isinstance(field.default, int):
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=int)
     options = vars(parser.parse_args())
     kind, out = "quick" if options.pop("quick") else "full", options.pop("out")
-    plan = dataclasses.replace(
-        quick if kind == "quick" else full, **{name: value for name, value in options.items() if value is not None}
-    )
-    check_plan(plan, out / kind)
-    work(plan, out / kind, out / f"{kind}.png")
+    given = {name: value for name, value in options.items() if value is not None}
+    plan = dataclasses.replace(study.quick if kind == "quick" else study.full, **given)
+    runs, image = out / kind, out / f"{kind}.png"
+    check_plan(plan, runs)
+    found = study.measured(plan, runs)
+    print(study.table(plan, found))
+    study.picture(plan, found).savefig(image, dpi=150)
+    print(f"Drawn in {image}.\n")
+    print(study.check(plan, runs))

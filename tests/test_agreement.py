@@ -23,6 +23,27 @@ CELLS = [
 def test_infinite_width_is_what_finite_networks_extrapolate_to(rule, nonlinearity, depth, richness):
     """Every quantity's amplitude within 4 standard errors of both, which are small enough to tell a few per cent."""
     found = agreement.cell(agreement.RULES[rule], agreement.NONLINEARITIES[nonlinearity], depth, richness)
+    hold(found)
+
+
+@pytest.mark.parametrize(
+    ("rule", "nonlinearity", "depth", "architecture"),
+    [
+        ("feedback alignment, ρ = ½", "tanh", 3, "1-D"),
+        ("gradient descent", "gated", 2, "1-D"),
+        ("direct feedback alignment", "tanh", 3, "residual"),
+        *(pytest.param(*cell, marks=pytest.mark.slow) for cell in agreement.architecture_cells() if cell[3] == "2-D"),
+    ],
+    ids=str,
+)
+def test_other_architectures_agree_as_well(rule, nonlinearity, depth, architecture):
+    hold(
+        agreement.architecture_cell(agreement.RULES[rule], agreement.NONLINEARITIES[nonlinearity], depth, architecture)
+    )
+
+
+def hold(found):
+    """Every quantity is right within its errors, and they are small enough to tell."""
     assert found["K"]["error"] < 0.03
     assert found["f"]["error"] < 0.03
     for name, quantity in found.items():
