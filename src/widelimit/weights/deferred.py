@@ -166,6 +166,7 @@ def default_truncation(
     fits = most if fits is None else fits
     if linear:
         return Truncation(capacity=min(most, rows + 200, fits), tolerance=1e-10, growth=rows)
-    # What is scattered loses its correlations with other rows, so that less of it will do.
-    tolerance = 0.03 if scatter else 0.1
-    return Truncation(capacity=min(most, max(5 * rows, 48), fits), tolerance=tolerance, growth=4, scatter=scatter)
+    capacity = min(most, max(5 * rows, 48), fits)
+    if scatter:  # what is not kept loses its correlations with other rows, so that less of it will do, at every step
+        return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5), scatter=True)
+    return Truncation(capacity=capacity, tolerance=0.1, growth=4)
