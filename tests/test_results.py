@@ -320,6 +320,15 @@ def test_a_basis_too_small_is_told(net, task):
         wl.train(wl.MLP(2, wl.Linear()), task, particles=400, capacity=2, step_size=0.1, steps=2, replicates=1)
 
 
+def test_a_convolution_loses_more_with_what_does_not_fit():
+    images = wl.Task(np.random.default_rng(0).normal(size=(3, 4, 2)), np.array([1.0, -1.0, 1.0]))
+    with pytest.warns(wl.TruncationWarning, match="correlations between rows"):
+        run = wl.train(
+            wl.CNN(2, wl.Tanh(), 2.0), images, particles=1000, capacity=8, step_size=0.05, steps=3, replicates=1
+        )
+    assert 0.02 < run["forward_dropped_fraction"].mean("step").max() < 0.1
+
+
 # --- results of deterministic theory, which have no replicates
 
 

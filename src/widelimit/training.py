@@ -163,7 +163,7 @@ def train(
         configuration["seconds"] = time.perf_counter() - began
         result = collect(task, runs, step_size, {"configuration": json.dumps(configuration)})
     _warn_of_divergence(runs, step_size)
-    _warn_of_truncation(result, net)
+    _warn_of_truncation(result, net, configuration.get("scatter", False))
     if interrupted:
         raise TrainingInterrupted(result)
     return result
@@ -215,15 +215,19 @@ def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
         )
 
 
-def _warn_of_truncation(result: xr.Dataset, net: Architecture) -> None:
-    """Warn if the bases of a run at infinite width were too small for it."""
+def _warn_of_truncation(result: xr.Dataset, net: Architecture, scatter: bool) -> None:
+    """Warn if the bases of a run at infinite width were too small for it.
+
+    Where what does not fit is scattered, K is off by up to the fraction dropped and alignments by more.
+    """
     names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
-    if dropped > (1e-6 if net.nonlinearity.linear else 0.1):
+    if dropped > (1e-6 if net.nonlinearity.linear else 0.02 if scatter else 0.1):
+        lost = "its correlations between rows and its memory are" if scatter else "its memory is"
         warnings.warn(
             f"On average over the run, {dropped:.2g} of what passes through a hidden matrix did not fit in its basis: "
-            "equal-time moments are right, but its memory is lost. Pass a larger capacity, or more particles, which "
-            "raises the default capacity.",
+            f"second moments are right, but {lost} lost. Pass a larger capacity, or more particles, which raise the "
+            "default capacity.",
             TruncationWarning,
             stacklevel=3,
         )

@@ -166,7 +166,8 @@ def default_truncation(
     fits = most if fits is None else fits
     if linear:
         return Truncation(capacity=min(most, rows + 200, fits), tolerance=1e-10, growth=rows)
-    capacity = min(most, max(5 * rows, 48), fits)
-    if scatter:  # what is not kept loses its correlations with other rows, so that less of it will do, at every step
+    # What is scattered loses its correlations with other rows, so that more is kept, at every step.
+    capacity = min(most, max((10 if scatter else 5) * rows, 48), fits)
+    if scatter:
         return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5), scatter=True)
     return Truncation(capacity=capacity, tolerance=0.1, growth=4)
