@@ -64,7 +64,15 @@ def architecture_cell(
     rule: wl.Rule, nonlinearity: wl.Nonlinearity, depth: int, name: str
 ) -> dict[str, dict[str, float]]:
     """The comparison of one cell of the second grid."""
-    shape, particles, make = ARCHITECTURES[name]
+    net, task, step_size = problem(rule, nonlinearity, depth, name)
+    return compare(net, task, rule, {"step_size": step_size, "steps": STEPS}, ARCHITECTURES[name][1], 8)
+
+
+def problem(
+    rule: wl.Rule, nonlinearity: wl.Nonlinearity, depth: int, name: str
+) -> tuple[wl.Architecture, wl.Task, float]:
+    """Network, task and step size of one cell of the second grid."""
+    shape, _, make = ARCHITECTURES[name]
     random = np.random.default_rng(3)
     task = wl.Task(random.normal(size=shape), np.where(np.arange(shape[0]) % 2, -1.0, 1.0))
     net = make(depth, nonlinearity)
@@ -72,7 +80,7 @@ def architecture_cell(
     step_size = 0.24 / np.linalg.eigvalsh(start.mean(("replicate", "step")).values).max()
     if isinstance(rule, wl.Hebbian):
         step_size *= 0.3
-    return compare(net, task, rule, {"step_size": step_size, "steps": STEPS}, particles, 8)
+    return net, task, step_size
 
 
 def compare(
@@ -85,15 +93,15 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """Infinite width against networks of two widths."""
     common = {"progress": False} | training
-    limit = _quantities(wl.train(net, task, rule, particles=particles, replicates=replicates, **common))
+    limit = quantities(wl.train(net, task, rule, particles=particles, replicates=replicates, **common))
     narrow, wide = (
-        _quantities(wl.train(net, task, rule, width=width, replicates=NETWORKS, seed=width, **common))
+        quantities(wl.train(net, task, rule, width=width, replicates=NETWORKS, seed=width, **common))
         for width in WIDTHS
     )
     return {name: _compare(limit[name], narrow[name], wide[name]) for name in limit}
 
 
-def _quantities(run) -> dict[str, np.ndarray]:
+def quantities(run) -> dict[str, np.ndarray]:
     """The recorded arrays after step 0, one row a replicate."""
     assert (run["diverged_step"] < 0).all()
     later = run.isel(step=slice(1, None))

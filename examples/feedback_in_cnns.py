@@ -2,15 +2,17 @@
 
 Fully connected, convolutional and locally connected networks (which look at the same patches, but share no weights) are
 trained on two classes of handwritten digits by ρ-aligned feedback from ρ = 0 to 1, by direct feedback alignment and by
-gradient descent. Networks are compared at the same training loss. A smaller problem is run at infinite width as well.
+gradient descent. Networks are compared at the same training loss, with gradient descent draw by draw. A smaller problem
+is run at infinite width as well.
 
-    python examples/feedback_in_cnns.py                  # about a quarter of an hour on two cores
+    python examples/feedback_in_cnns.py                  # about half an hour on two cores
     python examples/feedback_in_cnns.py --quick          # a minute
     python examples/feedback_in_cnns.py --out FOLDER     # where runs are kept and the picture is drawn
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import Study, command, complete, first_below, kept, mean_and_error
+from kept import Study, command, complete, kept, mean_and_error, where_fallen
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -31,22 +33,30 @@ class Plan:
     """What is run."""
 
     classes: tuple[int, int] = (3, 8)
-    samples: int = 10
-    test_samples: int = 100
-    draws: int = 3
+    samples: int = 60
+    test_samples: int = 250
+    draws: int = 6
     width: int = 64
-    replicates: int = 2
-    steps: int = 96
-    record_every: int = 4
-    correlations: tuple[float, ...] = (0.0, 0.5, 1.0)
-    stop: float = 0.1  # the share of the initial training loss at which networks are compared
+    replicates: int = 1
+    steps: int = 160
+    record_every: int = 8
+    correlations: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    stop: float = 0.05  # the share of the initial training loss at which networks are compared
     check_samples: int = 8  # of the problem that is run at infinite width too
     check_steps: int = 32
     particles: int = 4000
 
 
 QUICK = Plan(
-    samples=6, test_samples=20, draws=2, width=30, steps=16, correlations=(0.0, 0.5), check_samples=4, check_steps=8
+    samples=6,
+    test_samples=20,
+    draws=2,
+    width=30,
+    steps=16,
+    record_every=4,
+    correlations=(0.0, 0.5),
+    check_samples=4,
+    check_steps=8,
 )
 NETWORKS = {
     # At these γ0 features move about as far under gradient descent; K, and what a γ0 means, depend on the network.
@@ -63,6 +73,13 @@ def rules(plan: Plan) -> dict[str, wl.Rule]:
     return {"DFA": wl.DirectFeedbackAlignment(), **aligned, "GD": wl.GradientDescent()}
 
 
+@functools.cache
+def problem(plan: Plan, network: str, samples: int, index: int) -> tuple[wl.Task, float]:
+    """One draw of the training set, and a step size that suits it."""
+    task = wl.datasets.digits(samples, plan.test_samples, classes=plan.classes, seed=index)
+    return task, wl.suggest_step_size(NETWORKS[network], task, safety=0.2)
+
+
 def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **options) -> xr.Dataset:
     """One run of one draw of the training set, kept in `folder`."""
     settings: dict[str, Any] = {
@@ -72,46 +89,42 @@ def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **optio
         "replicates": plan.replicates,
     } | options
     samples = settings.pop("samples")
-    task = wl.datasets.digits(samples, plan.test_samples, classes=plan.classes, seed=index)
-    net = NETWORKS[network]
-    run = kept(
-        folder / f"{network}, {rule}, draw {index}, {samples} samples, width {settings['width']}.nc",
-        lambda: wl.train(
-            net,
+
+    def make() -> xr.Dataset:
+        task, step_size = problem(plan, network, samples, index)
+        return wl.train(
+            NETWORKS[network],
             task,
             rules(plan)[rule],
-            step_size=wl.suggest_step_size(net, task, safety=0.2),
+            step_size=step_size,
             record_every=plan.record_every,
             seed=index,  # other networks for each draw, whose errors over draws are then those of both
             precision="float32",
             progress=False,
             **settings,
-        ),
-    )
-    return complete(run)
+        )
+
+    path = folder / f"{network}, {rule}, draw {index}, {samples} samples, width {settings['width']}.nc"
+    return complete(kept(path, make))
 
 
 def measure(plan: Plan, run: xr.Dataset) -> dict[str, float]:
     """What a run has come to where the training loss has fallen to its share, averaged over its networks."""
-    loss = run["loss"].mean("replicate").values
-    at = run.isel(step=first_below(loss, plan.stop * loss[0]))
-    error = wl.observables.classification_error(at["test_output"], at["test_target"])
-    features = run["feature_kernel"].mean("replicate").sel(layer=2)
-    moved = features.isel(step=-1) - features.isel(step=0)
-    found = {
-        "test error": 100 * float(error.mean()),
-        "test loss": float(at["test_loss"].mean()) / run.sizes["test_sample"],
-        "time": float(at["time"]),
-        "training loss": float(at["loss"].mean()) / loss[0],
-        "change of Φ": float((moved**2).sum() ** 0.5 / (features.isel(step=0) ** 2).sum() ** 0.5),
-    }
+    mean = run.mean("replicate")
+    loss, features = mean["loss"].values, mean["feature_kernel"].sel(layer=2)
     alignment = wl.observables.gradient_alignment(run).mean("replicate")
-    for layer in (1, 2):
-        found[f"alignment {layer}"] = float(
-            alignment.sel(layer=layer).isel(step=first_below(loss, plan.stop * loss[0]))
-        )
-        found[f"initial alignment {layer}"] = float(alignment.sel(layer=layer).isel(step=0))
-    return found
+    error = wl.observables.classification_error(run["test_output"], run["test_target"]).mean("replicate")
+    moved = ((features - features[0]) ** 2).sum(features.dims[1:]) ** 0.5 / (features[0] ** 2).sum() ** 0.5
+    series = {
+        "test error": 100 * error.values,
+        "test loss": mean["test_loss"].values / run.sizes["test_sample"],
+        "time": run["time"].values,
+        "training loss": loss / loss[0],
+        "change of Φ": moved.values,
+        **{f"alignment {layer}": alignment.sel(layer=layer).values for layer in (1, 2)},
+    }
+    found = {name: where_fallen(loss, plan.stop, values) for name, values in series.items()}
+    return found | {f"initial alignment {layer}": float(series[f"alignment {layer}"][0]) for layer in (1, 2)}
 
 
 def study(plan: Plan, folder: Path) -> dict[tuple[str, str], list[dict[str, float]]]:
@@ -155,47 +168,72 @@ def check(plan: Plan, folder: Path) -> str:
     return "\n".join(lines)
 
 
+def against_gradient_descent(found: dict, network: str, rule: str, name: str) -> list[float]:
+    """A quantity less that of gradient descent of the same draw; times are divided by it."""
+    pairs = zip(found[network, rule], found[network, "GD"], strict=True)
+    return [one[name] / other[name] if name == "time" else one[name] - other[name] for one, other in pairs]
+
+
 def table(plan: Plan, found: dict) -> str:
     """A Markdown table of what the networks have come to, with standard errors over draws."""
     lines = [
-        "| network | rule | test error (%) | test loss | corr(g, g̃), layer 1 | layer 2 | training loss | time | ΔΦ² |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network | rule | test error (%) | − GD's | test loss − GD's | corr(g, g̃), layer 1 | layer 2 | time / GD's "
+        "| training loss | ΔΦ² |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (network, rule), runs in found.items():
+        own = lambda name, runs=runs: [one[name] for one in runs]  # noqa: E731
+        beside = lambda name, at=(network, rule): against_gradient_descent(found, *at, name)  # noqa: E731
         cells = []
-        for name, digits in (("test error", 1), ("test loss", 3), ("alignment 1", 3), ("alignment 2", 3)):
-            middle, error = mean_and_error([one[name] for one in runs])
-            cells.append(f"{middle:.{digits}f} ± {error:.{digits}f}")
-        cells += [f"{np.mean([one[name] for one in runs]):.2g}" for name in ("training loss", "time", "change of Φ")]
+        for values, form in (
+            (own("test error"), ".1f"),
+            (beside("test error"), "+.1f"),
+            (beside("test loss"), "+.3f"),
+            (own("alignment 1"), ".3f"),
+            (own("alignment 2"), ".3f"),
+            (beside("time"), ".1f"),
+        ):
+            middle, error = mean_and_error(values)
+            cells.append(f"{middle:{form}} ± {error:{form.lstrip('+')}}")
+        cells += [f"{np.mean(own('training loss')):.1%}", f"{np.mean(own('change of Φ')):.2g}"]
         lines.append(f"| {network} | {rule} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def picture(plan: Plan, found: dict) -> Figure:
-    """Test error and loss, and the alignment of each layer at the start and when trained, against ρ."""
+    """Test error and time beside gradient descent, and the alignment of each layer at the start and when trained."""
     names = list(rules(plan))
     places = np.arange(len(names))
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     panels = {
-        "test error": "test error (%)",
-        "test loss": "test loss per sample",
+        "test error": "test error − gradient descent's (%)",
+        "time": "training time / gradient descent's",
         "alignment 1": "corr(g, g̃), layer 1",
         "alignment 2": "corr(g, g̃), layer 2",
     }
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     axes = axes.T.ravel()
     for axis, (name, label) in zip(axes, panels.items(), strict=True):
         for index, network in enumerate(NETWORKS):
-            values = [mean_and_error([one[name] for one in found[network, rule]]) for rule in names]
+            shift = 0.08 * (index - 1)
+            alignment = name.startswith("alignment")
+            values = [
+                mean_and_error(
+                    [one[name] for one in found[network, rule]]
+                    if alignment
+                    else against_gradient_descent(found, network, rule, name)
+                )
+                for rule in names
+            ]
             middle, error = map(np.array, zip(*values, strict=True))
-            axis.errorbar(
-                places + 0.08 * (index - 1), middle, error, fmt="o-", ms=4, lw=1.2, color=f"C{index}", label=network
-            )
-            if name.startswith("alignment"):
+            axis.errorbar(places + shift, middle, error, fmt="o-", ms=4, lw=1.2, color=f"C{index}", label=network)
+            if alignment:
                 start = [np.mean([one[f"initial {name}"] for one in found[network, rule]]) for rule in names]
-                axis.plot(places + 0.08 * (index - 1), start, "_", ms=8, color=f"C{index}")
+                axis.plot(places + shift, start, "_", ms=8, color=f"C{index}")
         axis.set_xticks(places, names, rotation=45)
         axis.set_ylabel(label)
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].axhline(0, color="0.7", lw=0.8, zorder=0)
+    axes[1].axhline(1, color="0.7", lw=0.8, zorder=0)
+    axes[1].legend(frameon=False, fontsize=8)
     axes[2].set_title("points: when trained; dashes: at the start", fontsize=9)
     for axis in axes[::2]:
         axis.tick_params(labelbottom=False)

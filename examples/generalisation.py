@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import Study, command, complete, first_below, kept, mean_and_error
+from kept import Study, command, complete, first_below, kept, mean_and_error, where_fallen
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -136,12 +136,8 @@ def stop_of(plan: Plan, one: dict[str, np.ndarray]) -> int:
 
 
 def at_stop(plan: Plan, one: dict[str, np.ndarray], name: str) -> float:
-    """A quantity where the training loss has fallen to its share, linear between records, or where it is lowest."""
-    loss, last = one["train loss"], stop_of(plan, one)
-    bound = plan.stop * loss[0]
-    if loss[last] >= bound:
-        return one[name][last]
-    return float(np.interp(bound, loss[[last, last - 1]], one[name][[last, last - 1]]))
+    """A quantity where the training loss has fallen to its share."""
+    return where_fallen(one["train loss"], plan.stop, one[name])
 
 
 def table(plan: Plan, found: dict) -> str:

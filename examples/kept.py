@@ -39,6 +39,14 @@ def first_below(values: np.ndarray, bound: float) -> int:
     return int(below[0]) if len(below) else int(np.argmin(values))
 
 
+def where_fallen(loss: np.ndarray, share: float, values: np.ndarray) -> float:
+    """A quantity where the loss has fallen to a share of its first value, or is lowest; linear between records."""
+    last, bound = first_below(loss, share * loss[0]), share * loss[0]
+    if loss[last] >= bound or last == 0:
+        return float(values[last])
+    return float(np.interp(bound, loss[[last, last - 1]], values[[last, last - 1]]))
+
+
 def complete(run: xr.Dataset) -> xr.Dataset:
     """The same run, if it took all its steps."""
     diverged = run["diverged_step"].values if "diverged_step" in run else np.array([-1])

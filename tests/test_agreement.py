@@ -21,7 +21,7 @@ CELLS = [
 
 @pytest.mark.parametrize(("rule", "nonlinearity", "depth", "richness"), CELLS, ids=str)
 def test_infinite_width_is_what_finite_networks_extrapolate_to(rule, nonlinearity, depth, richness):
-    """Every quantity's amplitude within 4 standard errors of both, which are small enough to tell a few per cent."""
+    """Every quantity's amplitude within 3 standard errors of both, which are small enough to tell a few per cent."""
     found = agreement.cell(agreement.RULES[rule], agreement.NONLINEARITIES[nonlinearity], depth, richness)
     hold(found)
 
@@ -43,9 +43,13 @@ def test_other_architectures_agree_as_well(rule, nonlinearity, depth, architectu
 
 
 def hold(found):
-    """Every quantity is right within its errors, and they are small enough to tell."""
+    """Every quantity is right within its errors, and they are small enough to tell.
+
+    The entries of one quantity fluctuate together, so that an amplitude which is z off by chance makes their rms about
+    |z|: both have the same bound.
+    """
     assert found["K"]["error"] < 0.03
     assert found["f"]["error"] < 0.03
     for name, quantity in found.items():
-        assert abs(quantity["z"]) < 4, (name, quantity)
-        assert quantity["rms_z"] < 2, (name, quantity)
+        assert abs(quantity["z"]) < 3, (name, quantity)
+        assert quantity["rms_z"] < 3, (name, quantity)

@@ -326,7 +326,7 @@ def test_a_convolution_loses_more_with_what_does_not_fit():
         run = wl.train(
             wl.CNN(2, wl.Tanh(), 2.0), images, particles=1000, capacity=8, step_size=0.05, steps=3, replicates=1
         )
-    assert 0.02 < run["forward_dropped_fraction"].mean("step").max() < 0.1
+    assert 0.05 < run["forward_dropped_fraction"].mean("step").max() < 0.1
 
 
 # --- results of deterministic theory, which have no replicates

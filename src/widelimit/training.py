@@ -216,18 +216,17 @@ def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
 
 
 def _warn_of_truncation(result: xr.Dataset, net: Architecture, scatter: bool) -> None:
-    """Warn if the bases of a run at infinite width were too small for it.
-
-    Where what does not fit is scattered, K is off by up to the fraction dropped and alignments by more.
-    """
+    """Warn if the bases of a run at infinite width were too small for it."""
     names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
-    if dropped > (1e-6 if net.nonlinearity.linear else 0.02 if scatter else 0.1):
-        lost = "its correlations between rows and its memory are" if scatter else "its memory is"
+    if dropped > (1e-6 if net.nonlinearity.linear else 0.05 if scatter else 0.1):
+        lost = "memory is lost"
+        if scatter:
+            lost = "correlations between rows and memory are lost, so that K can be off by as much"
         warnings.warn(
             f"On average over the run, {dropped:.2g} of what passes through a hidden matrix did not fit in its basis: "
-            f"second moments are right, but {lost} lost. Pass a larger capacity, or more particles, which raise the "
-            "default capacity.",
+            f"second moments are right, but its {lost}. Pass a larger capacity (or more particles, which raise the "
+            "default) or a smaller tolerance.",
             TruncationWarning,
             stacklevel=3,
         )
