@@ -94,13 +94,15 @@ class Defaults(SphinxDirective):
         curved, straight = (deferred.default_truncation(linear, many, long) for linear in (False, True))
         least = deferred.default_truncation(False, 1, long).capacity
         particles = inspect.signature(widelimit.train).parameters["particles"].default
+        filters = deferred.default_truncation(False, many, long, scatter=True)
         rows = [
-            "| | nonlinear networks | deep linear networks |",
-            "| --- | --- | --- |",
-            f"| `particles` S | {particles} | {particles} |",
-            f"| `capacity` | {curved.capacity // many} P, at least {least} | P + {straight.capacity - many} |",
-            f"| `tolerance` | {curved.tolerance:g} | {straight.tolerance:g} |",
-            f"| `growth` | {curved.growth} | P |",
+            "| | nonlinear networks | convolutional networks, A positions | deep linear networks |",
+            "| --- | --- | --- | --- |",
+            f"| `particles` S | {particles} | {particles} | {particles} |",
+            f"| `capacity` | {curved.capacity // many} P, at least {least} "
+            f"| {filters.capacity // many} P A, at least {least} | P + {straight.capacity - many} |",
+            f"| `tolerance` | {curved.tolerance:g} | {filters.tolerance:g} | {straight.tolerance:g} |",
+            f"| `growth` | {curved.growth} | capacity / {filters.capacity // filters.growth} | P |",
         ]
         return self.parse_text_to_nodes("\n".join(rows))
 

@@ -24,6 +24,7 @@ def suggest_step_size(
     momentum: float = 0.0,
     safety: float = 0.25,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> float:
     """A step size that is stable at initialisation, with a margin for the kernel's growth.
 
@@ -34,7 +35,7 @@ def suggest_step_size(
     forward weights align. Feature learning makes K grow, up to several times at γ0 > 1, hence the default of a quarter.
 
     **Arguments:** as for `train`; `safety` in (0, 1]; `seed` matters only for rules that `theory` does not cover, whose
-    K(0) is that of a few networks.
+    K(0) is that of a few networks; `progress` shows a bar for kernels of many samples, by default on a terminal only.
 
     **Returns:** η.
     """
@@ -43,20 +44,20 @@ def suggest_step_size(
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
     task = Task(task.inputs, task.y[:, 0] if task.scalar else task.y, loss=task.loss)
     rules = [GradientDescent()] if rule.is_gradient else [GradientDescent(), rule]
-    largest = max(_largest_eigenvalue(net, task, one, seed) for one in rules)
+    largest = max(_largest_eigenvalue(net, task, one, seed, progress) for one in rules)
     return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)
 
 
-def _largest_eigenvalue(net: Architecture, task: Task, rule: Rule, seed: int) -> float:
+def _largest_eigenvalue(net: Architecture, task: Task, rule: Rule, seed: int, progress: bool | None) -> float:
     """The largest |λ| of the initial eNTK, over samples and outputs together."""
-    kernel = _initial_kernel(net, task, rule, seed)
+    kernel = _initial_kernel(net, task, rule, seed, progress)
     if kernel.ndim == 4:
         size = task.samples * task.outputs
         kernel = kernel.transpose(0, 2, 1, 3).reshape(size, size)
     return float(np.max(np.abs(np.linalg.eigvals(kernel))))
 
 
-def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int) -> np.ndarray:
+def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progress: bool | None) -> np.ndarray:
     """K(0): in closed form for the rules that the theory knows, and from networks for any other."""
     try:
         feedback_of(rule, "suggest_step_size")
@@ -76,4 +77,4 @@ def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int) -> np.
     alone = Task(
         task.inputs, task.y[:, 0]
     )  # with several outputs the same block stands for each, and nothing between them
-    return lazy(net, alone, rule, times=[0.0], record=("ntk",), progress=False)["ntk"].values
+    return lazy(net, alone, rule, times=[0.0], record=("ntk",), progress=progress)["ntk"].values
