@@ -136,7 +136,7 @@ def compare_seeds_and_particles(geometry, rule, layers, outputs=None):
     shape, options = GEOMETRIES[geometry]
     task = images(shape, samples=2, outputs=outputs, test_samples=1)
     net = wl.CNN(layers, wl.Linear(), 1.2, **({"filter_scale": 0.5} | options))
-    training = dict(step_size=0.01, steps=4, replicates=1, momentum=0.5, weight_decay=0.2)
+    training = dict(step_size=0.003 if rule == "hebb" else 0.01, steps=4, replicates=1, momentum=0.5, weight_decay=0.2)
     one, two = (
         wl.train(net, task, RULES[rule], particles=particles, seed=particles, **training)
         for particles in ((4000, 5000) if shape[1:] == (2,) else (8000, 9000))

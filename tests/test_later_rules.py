@@ -128,7 +128,9 @@ def test_infinite_width_is_what_networks_tend_to(rule, nonlinearity, depth, rich
     found = agreement.cell(LATER_RULES[rule], agreement.NONLINEARITIES[nonlinearity], depth, richness, **training)
     if rule == "drtp":  # g̃ = δ Δ/|Δ|² has no bound where the error goes to zero, and K with it
         found = {name: quantity for name, quantity in found.items() if name[0] in "fΦ"}
-    assert max(quantity["error"] for quantity in found.values()) < 0.03
+    # A global scalar aligns nothing: what G̃ is there is small beside its spread.
+    told = [name for name in found if not (rule == "three-factor" and name.startswith("G̃"))]
+    assert max(found[name]["error"] for name in told) < 0.03
     for name, quantity in found.items():
         assert abs(quantity["z"]) < 4, (name, quantity)
         assert quantity["rms_z"] < 2, (name, quantity)
