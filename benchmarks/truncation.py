@@ -2,8 +2,8 @@
 
 P = 16 points on the sphere in D = 24, L = 3, 60 steps of gradient descent, 4000 particles, 8 replicates with the same
 seeds throughout. The amplitude of K over the run is relative to that of the most generous setting. And the same for
-convolutional networks, whose kernels of features and alignments depend on it more than K does: two of the problems of
-the agreement table, relative to a run with twice the particles.
+convolutional networks, whose kernels of features and alignments depend on it more than K does: three of the problems
+of the agreement table, relative to a run with twice the particles.
 
     python benchmarks/truncation.py                # about three minutes on two cores
     python benchmarks/truncation.py convolution    # about ten

@@ -6,7 +6,7 @@ gradient descent. Networks are compared at the same training loss, with gradient
 is run at infinite width as well.
 
     python examples/feedback_in_cnns.py                  # about half an hour on two cores
-    python examples/feedback_in_cnns.py --quick          # a minute
+    python examples/feedback_in_cnns.py --quick          # a minute or two
     python examples/feedback_in_cnns.py --out FOLDER     # where runs are kept and the picture is drawn
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import Study, command, complete, kept, mean_and_error, where_fallen
+from kept import Study, command, complete, kept, mean_and_error, where_fallen, with_error
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -139,6 +139,11 @@ def study(plan: Plan, folder: Path) -> dict[tuple[str, str], list[dict[str, floa
                         measure(plan, train(plan, network, rule, index, folder))
                     )
                     bar.update()
+    for network, rule in found:
+        for one, descent in zip(found[network, rule], found[network, "GD"], strict=True):  # of the same draw
+            one["test error − GD's"] = one["test error"] - descent["test error"]
+            one["test loss − GD's"] = one["test loss"] - descent["test loss"]
+            one["time / GD's"] = one["time"] / descent["time"]
     return found
 
 
@@ -168,12 +173,6 @@ def check(plan: Plan, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def against_gradient_descent(found: dict, network: str, rule: str, name: str) -> list[float]:
-    """A quantity less that of gradient descent of the same draw; times are divided by it."""
-    pairs = zip(found[network, rule], found[network, "GD"], strict=True)
-    return [one[name] / other[name] if name == "time" else one[name] - other[name] for one, other in pairs]
-
-
 def table(plan: Plan, found: dict) -> str:
     """A Markdown table of what the networks have come to, with standard errors over draws."""
     lines = [
@@ -182,20 +181,19 @@ def table(plan: Plan, found: dict) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (network, rule), runs in found.items():
-        own = lambda name, runs=runs: [one[name] for one in runs]  # noqa: E731
-        beside = lambda name, at=(network, rule): against_gradient_descent(found, *at, name)  # noqa: E731
-        cells = []
-        for values, form in (
-            (own("test error"), ".1f"),
-            (beside("test error"), "+.1f"),
-            (beside("test loss"), "+.3f"),
-            (own("alignment 1"), ".3f"),
-            (own("alignment 2"), ".3f"),
-            (beside("time"), ".1f"),
-        ):
-            middle, error = mean_and_error(values)
-            cells.append(f"{middle:{form}} ± {error:{form.lstrip('+')}}")
-        cells += [f"{np.mean(own('training loss')):.1%}", f"{np.mean(own('change of Φ')):.2g}"]
+        values = {name: [one[name] for one in runs] for name in runs[0]}
+        cells = [
+            with_error(values[name], form)
+            for name, form in (
+                ("test error", ".1f"),
+                ("test error − GD's", "+.1f"),
+                ("test loss − GD's", "+.3f"),
+                ("alignment 1", ".3f"),
+                ("alignment 2", ".3f"),
+                ("time / GD's", ".1f"),
+            )
+        ]
+        cells += [f"{np.mean(values['training loss']):.1%}", f"{np.mean(values['change of Φ']):.2g}"]
         lines.append(f"| {network} | {rule} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -206,8 +204,8 @@ def picture(plan: Plan, found: dict) -> Figure:
     places = np.arange(len(names))
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     panels = {
-        "test error": "test error − gradient descent's (%)",
-        "time": "training time / gradient descent's",
+        "test error − GD's": "test error − gradient descent's (%)",
+        "time / GD's": "training time / gradient descent's",
         "alignment 1": "corr(g, g̃), layer 1",
         "alignment 2": "corr(g, g̃), layer 2",
     }
@@ -215,18 +213,10 @@ def picture(plan: Plan, found: dict) -> Figure:
     for axis, (name, label) in zip(axes, panels.items(), strict=True):
         for index, network in enumerate(NETWORKS):
             shift = 0.08 * (index - 1)
-            alignment = name.startswith("alignment")
-            values = [
-                mean_and_error(
-                    [one[name] for one in found[network, rule]]
-                    if alignment
-                    else against_gradient_descent(found, network, rule, name)
-                )
-                for rule in names
-            ]
+            values = [mean_and_error([one[name] for one in found[network, rule]]) for rule in names]
             middle, error = map(np.array, zip(*values, strict=True))
             axis.errorbar(places + shift, middle, error, fmt="o-", ms=4, lw=1.2, color=f"C{index}", label=network)
-            if alignment:
+            if name.startswith("alignment"):
                 start = [np.mean([one[f"initial {name}"] for one in found[network, rule]]) for rule in names]
                 axis.plot(places + shift, start, "_", ms=8, color=f"C{index}")
         axis.set_xticks(places, names, rotation=45)

@@ -20,7 +20,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import Study, command, complete, first_below, kept, mean_and_error, where_fallen
+from kept import Study, command, complete, first_below, kept, mean_and_error, where_fallen, with_error
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -154,12 +154,8 @@ def table(plan: Plan, found: dict) -> str:
             for name, scale, digits in (("test loss", 1, 3), ("test error", 100, 1)):
                 values = np.array([scale * at_stop(plan, one, name) for one in runs])
                 against = values - [scale * at_stop(plan, one, name) for one in lazy]
-                for numbers in (values, against):
-                    middle, error = mean_and_error(numbers)
-                    sign = "+" if numbers is against else ""
-                    cells.append(f"{middle:{sign}.{digits}f} ± {error:.{digits}f}")
-                if richness == LAZY:
-                    cells[-1] = "—"
+                cells.append(with_error(values, f".{digits}f"))
+                cells.append("—" if richness == LAZY else with_error(against, f"+.{digits}f"))
             cells.append(f"{np.mean([at_stop(plan, one, 'noise') for one in runs]):.0e}" if richness else "0")
             lines.append(f"| {rule} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\nTest errors in per cent."

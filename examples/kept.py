@@ -33,6 +33,12 @@ def mean_and_error(values: Sequence[ArrayLike] | np.ndarray) -> tuple[np.ndarray
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
+def with_error(values: Sequence[ArrayLike] | np.ndarray, form: str) -> str:
+    """Their mean and its standard error in words; a sign that `form` asks for is that of the mean."""
+    middle, error = mean_and_error(values)
+    return f"{middle:{form}} ± {error:{form.lstrip('+')}}"
+
+
 def first_below(values: np.ndarray, bound: float) -> int:
     """The first place at which a series is at or below a bound, or its lowest place."""
     below = np.flatnonzero(values <= bound)
@@ -41,7 +47,8 @@ def first_below(values: np.ndarray, bound: float) -> int:
 
 def where_fallen(loss: np.ndarray, share: float, values: np.ndarray) -> float:
     """A quantity where the loss has fallen to a share of its first value, or is lowest; linear between records."""
-    last, bound = first_below(loss, share * loss[0]), share * loss[0]
+    bound = share * loss[0]
+    last = first_below(loss, bound)
     if loss[last] >= bound or last == 0:
         return float(values[last])
     return float(np.interp(bound, loss[[last, last - 1]], values[[last, last - 1]]))

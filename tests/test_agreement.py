@@ -45,11 +45,11 @@ def test_other_architectures_agree_as_well(rule, nonlinearity, depth, architectu
 def hold(found):
     """Every quantity is right within its errors, and they are small enough to tell.
 
-    The entries of one quantity fluctuate together, so that an amplitude which is z off by chance makes their rms about
-    |z|: both have the same bound.
+    The entries of one quantity fluctuate together, so that an amplitude which is z off by chance makes their rms up to
+    |z|: beyond 2 they may be off by no more than that.
     """
     assert found["K"]["error"] < 0.03
     assert found["f"]["error"] < 0.03
     for name, quantity in found.items():
         assert abs(quantity["z"]) < 3, (name, quantity)
-        assert quantity["rms_z"] < 3, (name, quantity)
+        assert quantity["rms_z"] < max(2, abs(quantity["z"])), (name, quantity)
