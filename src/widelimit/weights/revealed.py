@@ -20,6 +20,7 @@ becomes noise of the same variance, one row for each vector that comes back, whi
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from jaxtyping import Array, Float, Int
 
 from .leading import leading
 from .population import Population
+from .products import inner
 from .receptive_field import ReceptiveField
 
 
@@ -152,7 +154,7 @@ class Revealed(eqx.Module):
         if limits.exact:  # a second pass: what rounding left of the first is not small beside a tiny residual
             again = _inner(rest, self.basis)
             code, rest = code + again, rest - again @ self.basis
-        scale = jnp.sum(x * x) / x.size
+        scale = jnp.vdot(x, x) / x.size
         power, directions = _principal(rest, limits.floor(x.dtype) ** 2 * scale, limits.exact)
 
         allowed = jnp.where(self.filled == 0, len(x), limits.growth)
@@ -160,11 +162,14 @@ class Revealed(eqx.Module):
         wanted = jnp.sum(power > limits.tolerance**2 * scale)
         new = jnp.minimum(wanted, room).astype(jnp.int32)
 
-        def grow(basis, code):
-            rows = jnp.where(power > 0, power, 1)[:, None] ** -0.5 * (directions.T @ rest)
+        def grow(most: int, basis: Array, code: Array) -> tuple[Array, Array]:
+            if most == 0:
+                return basis, code
+            strength, leading = power[:most], directions[:, :most]
+            rows = jnp.where(strength > 0, strength, 1)[:, None] ** -0.5 * (leading.T @ rest)
             rows = rows - _inner(rows, basis) @ basis
-            rows = rows / jnp.sqrt(jnp.mean(rows**2, axis=1, keepdims=True) + (power <= 0)[:, None])
-            columns = directions * jnp.sqrt(power)
+            rows = rows / jnp.sqrt(jnp.mean(rows**2, axis=1, keepdims=True) + (strength <= 0)[:, None])
+            columns = leading * jnp.sqrt(strength)
 
             def place(i, arrays):
                 basis, code = arrays
@@ -175,7 +180,10 @@ class Revealed(eqx.Module):
 
             return lax.fori_loop(0, new, place, (basis, code))
 
-        basis, code = lax.cond(new > 0, grow, lambda basis, code: (basis, code), self.basis, code)
+        # Most steps find few directions or none: each case makes only as many as it may need.
+        cases = sorted({0, min(limits.growth, len(x)), len(x)})
+        growing = [functools.partial(grow, most) for most in cases]
+        basis, code = lax.switch(jnp.searchsorted(jnp.asarray(cases), new), growing, self.basis, code)
         passes = jnp.where(jnp.arange(len(power)) < new, 0, power)
         root, rows = _root(passes, directions, rest)
         if places is None:
@@ -258,7 +266,7 @@ def _nothing(leaf: Any) -> bool:
 
 
 def _inner(a: Float[Array, "row n"], b: Float[Array, "other n"]) -> Float[Array, "row other"]:
-    return a @ b.T / a.shape[1]
+    return inner(a, b) / a.shape[1]
 
 
 def _principal(
