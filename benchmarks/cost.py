@@ -19,6 +19,8 @@ import sys
 import time
 from statistics import median
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import widelimit as wl
@@ -135,55 +137,69 @@ def spread() -> None:
     """(c) Spread of K between seeds at equal S and N."""
     say("### Spread of K between seeds\n")
     say("| γ0 | S = N | networks | deferred | ratio |\n|---|---|---|---|---|")
-    ratios = []
+    logarithms: dict[str, list[tuple[float, float]]] = {"all": []}
     for richness in (1.0, 2.0):
         net = dataclasses.replace(NET, richness=richness)
-        for size, repeats in ((500, 40), (1000, 32), (2000, 16)):
-            a, b = (_spread(_kernels(repeats, net=net, **kind)) for kind in ({"width": size}, {"particles": size}))
-            ratios.append(a / b)
-            say(f"| {richness:g} | {size} | {a:.1%} | {b:.1%} | {a / b:.2f} |")
-    say(f"\nGeometric mean of the ratios: {np.exp(np.mean(np.log(ratios))):.2f}.\n")
+        for size, repeats in ((500, 200), (1000, 120), (2000, 40)):
+            a, b = (_kernels(repeats, net=net, **kind) for kind in ({"width": size}, {"particles": size}))
+            ratio, error = _spread(a) / _spread(b), math.hypot(_spread_error(a), _spread_error(b))
+            for group in (f"γ0 = {richness:g}", "all"):
+                logarithms.setdefault(group, []).append((math.log(ratio), error))
+            cells = f"{_spread(a):.1%} | {_spread(b):.1%} | {ratio:.2f} ± {ratio * error:.2f}"
+            say(f"| {richness:g} | {size} | {cells} |")
+    for name, rows in logarithms.items():
+        mean, error = np.exp(np.mean([row[0] for row in rows])), math.hypot(*(row[1] for row in rows)) / len(rows)
+        say(f"\nGeometric mean of the ratios, {name}: {mean:.2f} ± {mean * error:.2f}.")
+    say()
 
 
 def accuracy() -> None:
     """(d) Time to an accuracy of K over the run: both sides at their best size."""
     say("### Time to an accuracy of K over the run\n")
     say("Seconds per run include setting it up, not compilation. The error of n runs is √(bias² + spread²/n).\n")
-    measured: dict[str, tuple[float, float]] = {}
-    means: dict[int, tuple[np.ndarray, float]] = {}
     say("| run | seconds | spread of one |\n|---|---|---|")
-    for width, repeats in ((25, 400), (50, 400), (100, 200), (200, 100), (400, 40), (1000, 12), (2000, 6)):
-        kernels, seconds = _measured(repeats, width=width)
-        measured[f"N = {width}"] = (seconds, _spread(kernels))
-        means[width] = (kernels.mean(0), _spread(kernels) ** 2 / repeats)
-        say(f"| N = {width} | {seconds:.3f} | {_spread(kernels):.1%} |")
+    measured: dict[str, tuple[float, float]] = {}
+    sizes: dict[str, tuple[int, str, bool]] = {}
+    means: dict[int, tuple[np.ndarray, float]] = {}
     for precision in ("float64", "float32"):
-        for size, repeats in ((1000, 12), (4000, 8), (8000, 6)):
-            kernels, seconds = _measured(repeats, particles=size, precision=precision)
-            measured[f"S = {size}, {precision}"] = (seconds, _spread(kernels))
-            say(f"| S = {size}, {precision} | {seconds:.3f} | {_spread(kernels):.1%} |")
+        networks = ((25, 400), (50, 400), (100, 200), (200, 100), (400, 60), (1000, 20), (2000, 8))
+        limits = ((1000, 24), (4000, 16), (8000, 16))
+        for dense, size, repeats in [*((True, *pair) for pair in networks), *((False, *pair) for pair in limits)]:
+            kernels, seconds = _measured(repeats, precision=precision, **{"width" if dense else "particles": size})
+            name = f"{'N' if dense else 'S'} = {size}, {precision}"
+            measured[name], sizes[name] = (seconds, _spread(kernels)), (size, precision, dense)
+            if dense:
+                means[size] = (kernels.mean(0), _spread(kernels) ** 2 / repeats)
+            say(f"| {name} | {seconds:.3f} | {_spread(kernels):.1%} |")
     slope = _bias_slope(means)
     say(f"\nBias of finite networks: {slope:.2f}/N of |K| (from N = 25, 50 and 100 against each other).\n")
     say("| error | best ensemble of networks | seconds | best deferred | seconds | ratio |\n|---|---|---|---|---|---|")
+    counted: dict[float, tuple[str, str]] = {}
     for error in (0.01, 0.003):
         networks = {
-            name: _time_to(error, *pair, slope / int(name.split()[-1]))
-            for name, pair in measured.items()
-            if name.startswith("N")
+            name: _time_to(error, *pair, slope / sizes[name][0]) for name, pair in measured.items() if sizes[name][2]
         }
-        limits = {name: _time_to(error, *pair, 0.0) for name, pair in measured.items() if name.startswith("S")}
+        limits = {name: _time_to(error, *pair, 0.0) for name, pair in measured.items() if not sizes[name][2]}
         best, own = min(networks, key=networks.__getitem__), min(limits, key=limits.__getitem__)
         say(
             f"| {error:.1%} | {best} | {networks[best]:.1f} | {own} | {limits[own]:.1f} "
             f"| {networks[best] / limits[own]:.1f} |"
         )
-        for name in ("N = 1000", "N = 2000"):
+        for name in (f"N = {width}, {best.split()[-1]}" for width in (1000, 2000)):
             if name == best:
                 continue
             say(
                 f"| {error:.1%} | {name} | {networks[name]:.1f} | {own} | {limits[own]:.1f} "
                 f"| {networks[name] / limits[own]:.1f} |"
             )
+        counted[error] = best, own
+    say("\n| error | run | runs | operations of a step | all, relative |\n|---|---|---|---|---|")
+    for error, pair in counted.items():
+        runs = [_runs_to(error, measured[name][1], slope / sizes[name][0] * sizes[name][2]) for name in pair]
+        operations = [_operations(*sizes[name]) for name in pair]
+        for name, many, each in zip(pair, runs, operations, strict=True):
+            share = many * each / (runs[1] * operations[1])
+            say(f"| {error:.1%} | {name} | {many:.1f} | {each / 1e6:.0f} million | {share:.1f} |")
     say()
 
 
@@ -223,6 +239,12 @@ def _spread(kernels: np.ndarray) -> float:
     return float(np.sqrt(deviation / (kernels.mean(0) ** 2).sum()))
 
 
+def _spread_error(kernels: np.ndarray) -> float:
+    """The standard error of the logarithm of the spread, by leaving out one run at a time."""
+    without = [math.log(_spread(np.delete(kernels, run, axis=0))) for run in range(len(kernels))]
+    return math.sqrt((len(without) - 1) * np.var(without))
+
+
 def _bias_slope(means: dict[int, tuple[np.ndarray, float]]) -> float:
     """c in |E[K_N] − K_∞| = c |K|/N, by differences between ensembles with the noise subtracted."""
     estimates = []
@@ -235,9 +257,19 @@ def _bias_slope(means: dict[int, tuple[np.ndarray, float]]) -> float:
 
 
 def _time_to(error: float, seconds: float, spread_of_one: float, bias: float) -> float:
-    if bias >= error:
-        return math.inf
-    return seconds * max(spread_of_one**2 / (error**2 - bias**2), 1.0)
+    return seconds * _runs_to(error, spread_of_one, bias)
+
+
+def _runs_to(error: float, spread_of_one: float, bias: float) -> float:
+    return math.inf if bias >= error else max(spread_of_one**2 / (error**2 - bias**2), 1.0)
+
+
+def _operations(size: int, precision: str, dense: bool) -> float:
+    """Floating-point operations of a step, as the compiler counts them: of each case, the one that does most."""
+    runner = Stepper("counted", size, precision, dense)
+    with at_precision(precision):
+        program = jax.jit(runner.dynamics.proceed).lower(runner.given, runner.state, jnp.asarray(1))
+        return program.cost_analysis()["flops"]
 
 
 def _timed(work) -> float:

@@ -315,6 +315,26 @@ def test_demo_in_short(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == printed.splitlines()[0]
 
 
+def test_an_interrupted_demo_keeps_the_rules_that_had_finished(tmp_path, monkeypatch, capsys):
+    train, begun = wl.training.train, []
+
+    def interrupted(*arguments, **options):
+        begun.append(options["width"])
+        if len(begun) == 4:
+            raise KeyboardInterrupt
+        return train(*arguments, **options)
+
+    monkeypatch.setattr("widelimit.training.train", interrupted)
+    assert main(["demo", "--quick", "--out", str(tmp_path)]) == 130
+    printed = capsys.readouterr()
+    assert "gradient descent had run at both widths" in printed.err
+    assert list(wl.load(tmp_path / "demo.nc")["rule"].values) == ["gradient descent"]
+    assert (tmp_path / "demo.png").exists()
+    begun[:] = [1, 2, 3]
+    assert main(["demo", "--quick", "--out", str(tmp_path / "nothing")]) == 130
+    assert not list((tmp_path / "nothing").iterdir())
+
+
 def test_the_error_expected_by_chance_is_the_standard_error():
     values = xr.DataArray(np.random.default_rng(0).normal(3.0, 1.0, (400, 50)), dims=("replicate", "sample"))
     found = float(wl.observables.relative_standard_error(values, "sample"))

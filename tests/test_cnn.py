@@ -15,6 +15,7 @@ from helpers import (
 
 import widelimit as wl
 from widelimit.batches import batch_order
+from widelimit.results import configuration
 
 GEOMETRIES = {
     "1-D": ((5, 2), dict(filter_size=3)),
@@ -159,6 +160,15 @@ def test_all_deep_linear_networks_are_exact(geometry, rule, layers):
     compare_seeds_and_particles(geometry, rule, layers)
     if layers == 2:
         compare_seeds_and_particles(geometry, rule, layers, outputs=2)
+
+
+# --- what is kept
+
+
+def test_growth_is_a_share_of_the_capacity_in_use():
+    run = wl.train(wl.CNN(2, wl.Tanh()), images((4, 1)), capacity=60, steps=0, step_size=0.1, replicates=1)
+    found = configuration(run)
+    assert (found["capacity"], found["growth"]) == (60, 12)
 
 
 # --- what cannot be

@@ -53,12 +53,12 @@ def plan_fabric(
     hidden = geometry.fields[:-1]
     scatter = max((field.matrices for field in hidden), default=1) > 1
     fits = _fits(net, geometry, task, particles, scatter)
-    truncation = default_truncation(net.nonlinearity.linear, rows, steps, fits, scatter)
+    truncation = default_truncation(net.nonlinearity.linear, rows, steps, fits, scatter, capacity)
     return DeferredFabric(
         particles,
         precision,
         Truncation(
-            truncation.capacity if capacity is None else capacity,
+            truncation.capacity,
             truncation.tolerance if tolerance is None else tolerance,
             truncation.growth if growth is None else growth,
             truncation.scatter,

@@ -14,7 +14,7 @@ from ..nonlinearity import Gated, ReLU, Tanh
 from ..progress import announced
 from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
 from . import comparison, destinations
-from .messages import DIVERGED, diverged, say, warnings_said
+from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said
 from .show import draw
 
 
@@ -58,8 +58,8 @@ class Demo:
     """Train two classes of handwritten digits by five rules, at infinite width and in networks of 1000 neurons.
 
     Prints a table, and writes demo.nc and demo.png. It takes about a minute and a half on two cores. Exit codes: 0
-    done; 2 a mistake in the options; 3 a run diverged, and the steps before are kept; 130 interrupted, with nothing
-    kept.
+    done; 2 a mistake in the options; 3 a run diverged, and the steps before are kept; 130 interrupted, and the rules
+    that had run at both widths are kept.
     """
 
     out: Path = Path("widelimit-demo")
@@ -77,15 +77,25 @@ class Demo:
         file, picture = self.out / "demo.nc", self.out / "demo.png"
         for path in (file, picture):
             destinations.check(path, self.overwrite)
-        plan = _QUICK if self.quick else Plan()
+        plan, code = _QUICK if self.quick else Plan(), 0
+        runs: dict[str, dict[float, xr.Dataset]] = {}
         with warnings_said() as caught:
-            result = train_all(plan)
+            try:
+                train_all(plan, runs)
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+        complete = {name: by_width for name, by_width in runs.items() if len(by_width) == 2}
+        if code:
+            say(f"Interrupted; {', '.join(complete) or 'nothing'} had run at both widths.")
+        if not complete:
+            return code
+        result = several.stack(complete)
         print("\n".join(comparison.lines(result)), flush=True)
         file = destinations.keep(result, file, self.overwrite)
         draw(plots.comparison(result), picture)
         print(f"\nSaved in {file}, drawn in {picture}. To go on in Python:")
         print(f'  runs = widelimit.load("{file}"); runs["loss"].sel(rule="{result["rule"].values[0]}", width=math.inf)')
-        return DIVERGED if diverged(caught) else 0
+        return code or (DIVERGED if diverged(caught) else 0)
 
 
 def settings(plan: Plan) -> dict[str, tuple[MLP, Rule]]:
@@ -101,12 +111,11 @@ def settings(plan: Plan) -> dict[str, tuple[MLP, Rule]]:
     return {name: known[name] for name in plan.rules}
 
 
-def train_all(plan: Plan) -> xr.Dataset:
-    """Every rule at both widths, as one result with the dimensions `rule` and `width`."""
+def train_all(plan: Plan, runs: dict[str, dict[float, xr.Dataset]]) -> None:
+    """Every rule at both widths, put into runs[rule][width] as they finish."""
     task = datasets.digits(plan.samples, plan.test_samples, classes=(3, 8))
     chosen = settings(plan)
     widths = (math.inf, float(plan.width))
-    runs: dict[str, dict[float, xr.Dataset]] = {name: {} for name in chosen}
     pairs = {
         f"{name}, {'infinite width' if math.isinf(width) else f'width {plan.width}'}": (name, width)
         for name in chosen
@@ -115,7 +124,7 @@ def train_all(plan: Plan) -> xr.Dataset:
     for pair in announced(list(pairs), "run", say):
         name, width = pairs[pair]
         net, rule = chosen[name]
-        runs[name][width] = training.train(
+        runs.setdefault(name, {})[width] = training.train(
             net,
             task,
             rule,
@@ -127,4 +136,3 @@ def train_all(plan: Plan) -> xr.Dataset:
             replicates=plan.replicates,
             progress=False,
         )
-    return several.stack(runs)

@@ -155,19 +155,25 @@ class DeferredFabric(Fabric):
 
 
 def default_truncation(
-    linear: bool, rows: int, steps: int, fits: int | None = None, scatter: bool = False
+    linear: bool,
+    rows: int,
+    steps: int,
+    fits: int | None = None,
+    scatter: bool = False,
+    capacity: int | None = None,
 ) -> Truncation:
     """What is kept unless a user says otherwise, where so many `rows` are sent at a step and a capacity of `fits` fits.
 
     Deep linear networks are solved exactly: each step opens a few new directions at the most, and while they fit, all
-    are kept.
+    are kept. A `capacity` that the user gives is taken as it is.
     """
-    most = rows * (steps + 1)
-    fits = most if fits is None else fits
+    if capacity is None:
+        # What is scattered loses its correlations with other rows, so that more is kept, at every step.
+        wanted = rows + 200 if linear else max((10 if scatter else 5) * rows, 48)
+        most = rows * (steps + 1)
+        capacity = min(most, wanted, most if fits is None else fits)
     if linear:
-        return Truncation(capacity=min(most, rows + 200, fits), tolerance=1e-10, growth=rows)
-    # What is scattered loses its correlations with other rows, so that more is kept, at every step.
-    capacity = min(most, max((10 if scatter else 5) * rows, 48), fits)
+        return Truncation(capacity=capacity, tolerance=1e-10, growth=rows)
     if scatter:
         return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5), scatter=True)
     return Truncation(capacity=capacity, tolerance=0.1, growth=4)
