@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
 import os
 import resource
@@ -142,15 +143,40 @@ def spread() -> None:
         net = dataclasses.replace(NET, richness=richness)
         for size, repeats in ((500, 200), (1000, 120), (2000, 40)):
             a, b = (_kernels(repeats, net=net, **kind) for kind in ({"width": size}, {"particles": size}))
-            ratio, error = _spread(a) / _spread(b), math.hypot(_spread_error(a), _spread_error(b))
+            wide, limit = _spread(a), _spread(b)
+            ratio, error = wide / limit, math.hypot(_spread_error(a), _spread_error(b))
             for group in (f"γ0 = {richness:g}", "all"):
                 logarithms.setdefault(group, []).append((math.log(ratio), error))
-            cells = f"{_spread(a):.1%} | {_spread(b):.1%} | {ratio:.2f} ± {ratio * error:.2f}"
-            say(f"| {richness:g} | {size} | {cells} |")
+            say(f"| {richness:g} | {size} | {wide:.1%} | {limit:.1%} | {ratio:.2f} ± {ratio * error:.2f} |")
     for name, rows in logarithms.items():
         mean, error = np.exp(np.mean([row[0] for row in rows])), math.hypot(*(row[1] for row in rows)) / len(rows)
         say(f"\nGeometric mean of the ratios, {name}: {mean:.2f} ± {mean * error:.2f}.")
     say()
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one run costs and how far it scatters: `size` neurons a layer if dense, and else so many particles."""
+
+    size: int
+    precision: str
+    dense: bool
+    seconds: float
+    spread: float
+
+    @property
+    def name(self) -> str:
+        """As the tables call it."""
+        return f"{'N' if self.dense else 'S'} = {self.size}, {self.precision}"
+
+    def runs_to(self, error: float, slope: float) -> float:
+        """How many runs have this error, where the bias of a network is slope/N."""
+        bias = slope / self.size if self.dense else 0.0
+        return math.inf if bias >= error else max(self.spread**2 / (error**2 - bias**2), 1.0)
+
+    def seconds_to(self, error: float, slope: float) -> float:
+        """How long they take, one after the other."""
+        return self.seconds * self.runs_to(error, slope)
 
 
 def accuracy() -> None:
@@ -158,48 +184,38 @@ def accuracy() -> None:
     say("### Time to an accuracy of K over the run\n")
     say("Seconds per run include setting it up, not compilation. The error of n runs is √(bias² + spread²/n).\n")
     say("| run | seconds | spread of one |\n|---|---|---|")
-    measured: dict[str, tuple[float, float]] = {}
-    sizes: dict[str, tuple[int, str, bool]] = {}
+    measured: list[Measured] = []
     means: dict[int, tuple[np.ndarray, float]] = {}
     for precision in ("float64", "float32"):
         networks = ((25, 400), (50, 400), (100, 200), (200, 100), (400, 60), (1000, 20), (2000, 8))
         limits = ((1000, 24), (4000, 16), (8000, 16))
         for dense, size, repeats in [*((True, *pair) for pair in networks), *((False, *pair) for pair in limits)]:
             kernels, seconds = _measured(repeats, precision=precision, **{"width" if dense else "particles": size})
-            name = f"{'N' if dense else 'S'} = {size}, {precision}"
-            measured[name], sizes[name] = (seconds, _spread(kernels)), (size, precision, dense)
+            one = Measured(size, precision, dense, seconds, _spread(kernels))
+            measured.append(one)
             if dense:
-                means[size] = (kernels.mean(0), _spread(kernels) ** 2 / repeats)
-            say(f"| {name} | {seconds:.3f} | {_spread(kernels):.1%} |")
+                means[size] = (kernels.mean(0), one.spread**2 / repeats)
+            say(f"| {one.name} | {one.seconds:.3f} | {one.spread:.1%} |")
     slope = _bias_slope(means)
     say(f"\nBias of finite networks: {slope:.2f}/N of |K| (from N = 25, 50 and 100 against each other).\n")
     say("| error | best ensemble of networks | seconds | best deferred | seconds | ratio |\n|---|---|---|---|---|---|")
-    counted: dict[float, tuple[str, str]] = {}
+    chosen: dict[float, tuple[Measured, Measured]] = {}
     for error in (0.01, 0.003):
-        networks = {
-            name: _time_to(error, *pair, slope / sizes[name][0]) for name, pair in measured.items() if sizes[name][2]
-        }
-        limits = {name: _time_to(error, *pair, 0.0) for name, pair in measured.items() if not sizes[name][2]}
-        best, own = min(networks, key=networks.__getitem__), min(limits, key=limits.__getitem__)
-        say(
-            f"| {error:.1%} | {best} | {networks[best]:.1f} | {own} | {limits[own]:.1f} "
-            f"| {networks[best] / limits[own]:.1f} |"
-        )
-        for name in (f"N = {width}, {best.split()[-1]}" for width in (1000, 2000)):
-            if name == best:
-                continue
-            say(
-                f"| {error:.1%} | {name} | {networks[name]:.1f} | {own} | {limits[own]:.1f} "
-                f"| {networks[name] / limits[own]:.1f} |"
-            )
-        counted[error] = best, own
+        dense_runs = [one for one in measured if one.dense]
+        best = min(dense_runs, key=lambda one: one.seconds_to(error, slope))
+        own = min((one for one in measured if not one.dense), key=lambda one: one.seconds_to(error, slope))
+        wide = [one for one in dense_runs if one.precision == best.precision and one.size in (1000, 2000)]
+        limit = own.seconds_to(error, slope)
+        for one in dict.fromkeys((best, *wide)):
+            seconds = one.seconds_to(error, slope)
+            say(f"| {error:.1%} | {one.name} | {seconds:.1f} | {own.name} | {limit:.1f} | {seconds / limit:.1f} |")
+        chosen[error] = best, own
     say("\n| error | run | runs | operations of a step | all, relative |\n|---|---|---|---|---|")
-    for error, pair in counted.items():
-        runs = [_runs_to(error, measured[name][1], slope / sizes[name][0] * sizes[name][2]) for name in pair]
-        operations = [_operations(*sizes[name]) for name in pair]
-        for name, many, each in zip(pair, runs, operations, strict=True):
-            share = many * each / (runs[1] * operations[1])
-            say(f"| {error:.1%} | {name} | {many:.1f} | {each / 1e6:.0f} million | {share:.1f} |")
+    for error, (best, own) in chosen.items():
+        for one in (best, own):
+            runs, operations = one.runs_to(error, slope), _operations(one.size, one.precision, one.dense)
+            share = runs * operations / own.runs_to(error, slope) / _operations(own.size, own.precision, own.dense)
+            say(f"| {error:.1%} | {one.name} | {runs:.1f} | {operations / 1e6:.0f} million | {share:.1f} |")
     say()
 
 
@@ -256,14 +272,7 @@ def _bias_slope(means: dict[int, tuple[np.ndarray, float]]) -> float:
     return median(estimates)
 
 
-def _time_to(error: float, seconds: float, spread_of_one: float, bias: float) -> float:
-    return seconds * _runs_to(error, spread_of_one, bias)
-
-
-def _runs_to(error: float, spread_of_one: float, bias: float) -> float:
-    return math.inf if bias >= error else max(spread_of_one**2 / (error**2 - bias**2), 1.0)
-
-
+@functools.cache
 def _operations(size: int, precision: str, dense: bool) -> float:
     """Floating-point operations of a step, as the compiler counts them: of each case, the one that does most."""
     runner = Stepper("counted", size, precision, dense)

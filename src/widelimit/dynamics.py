@@ -20,7 +20,7 @@ from .network import Activity, Inputs, Loom, Network
 from .optimizer import Optimizer
 from .rules import Draw, Rule, View, at_each_position, matrices, sweep, tapped, taps, untapped, with_matrices
 from .task import Loss
-from .weights import DenseFabric, Fabric, Traffic, Weights
+from .weights import DenseFabric, Fabric, Traffic, Weights, overlap
 
 DIVERGED = 1e6
 """A run has diverged where its loss is not finite or exceeds its initial value by this factor."""
@@ -222,7 +222,7 @@ class Dynamics:
             test_origin = jnp.where((state.step == 0) & self.centred, test_output, state.test_origin)
         geometry = given.inputs.geometry
         z, gradients, pseudo_gradients = self._measure(given, moment)
-        features = [kernels.overlap(phi, phi) for phi in activity.features]
+        features = [overlap(phi, phi) for phi in activity.features]
         features[0] = given.inputs.train @ given.inputs.train.T / geometry.dimension
         pseudo = [kernels.blocks(g, p) for g, p in zip(gradients, pseudo_gradients, strict=True)]
         over_rows = {

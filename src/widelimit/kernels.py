@@ -5,12 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .weights import ReceptiveField
-
-
-def overlap(a: Float[Array, "row neuron"], b: Float[Array, "other neuron"]) -> Float[Array, "row other"]:
-    """⟨a_μ b_ν⟩, the average over neurons (finite width) or particles (infinite width)."""
-    return a @ b.T / a.shape[1]
+from .weights import ReceptiveField, overlap
 
 
 def blocks(

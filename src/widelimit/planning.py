@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -18,7 +19,7 @@ from .network import Inputs
 from .optimizer import Optimizer
 from .rules import Rule
 from .task import Task
-from .weights import DeferredFabric, DenseFabric, Fabric, Truncation, default_truncation
+from .weights import DeferredFabric, DenseFabric, Fabric, default_truncation
 
 
 def plan_fabric(
@@ -54,16 +55,9 @@ def plan_fabric(
     scatter = max((field.matrices for field in hidden), default=1) > 1
     fits = _fits(net, geometry, task, particles, scatter)
     truncation = default_truncation(net.nonlinearity.linear, rows, steps, fits, scatter, capacity)
-    return DeferredFabric(
-        particles,
-        precision,
-        Truncation(
-            truncation.capacity,
-            truncation.tolerance if tolerance is None else tolerance,
-            truncation.growth if growth is None else growth,
-            truncation.scatter,
-        ),
-    )
+    asked = {"tolerance": tolerance, "growth": growth}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    return DeferredFabric(particles, precision, dataclasses.replace(truncation, **asked))
 
 
 def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, scatter: bool) -> int:

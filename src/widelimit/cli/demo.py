@@ -39,6 +39,11 @@ class Plan:
         "gated linear network",
     )
 
+    @property
+    def widths(self) -> tuple[float, float]:
+        """The widths at which every rule runs."""
+        return math.inf, float(self.width)
+
 
 # Most of its time is compilation, which every rule and width pays anew: hence two rules.
 _QUICK = Plan(
@@ -84,7 +89,7 @@ class Demo:
                 train_all(plan, runs)
             except KeyboardInterrupt:
                 code = INTERRUPTED
-        complete = {name: by_width for name, by_width in runs.items() if len(by_width) == 2}
+        complete = {name: by_width for name, by_width in runs.items() if len(by_width) == len(plan.widths)}
         if code:
             say(f"Interrupted; {', '.join(complete) or 'nothing'} had run at both widths.")
         if not complete:
@@ -115,11 +120,10 @@ def train_all(plan: Plan, runs: dict[str, dict[float, xr.Dataset]]) -> None:
     """Every rule at both widths, put into runs[rule][width] as they finish."""
     task = datasets.digits(plan.samples, plan.test_samples, classes=(3, 8))
     chosen = settings(plan)
-    widths = (math.inf, float(plan.width))
     pairs = {
         f"{name}, {'infinite width' if math.isinf(width) else f'width {plan.width}'}": (name, width)
         for name in chosen
-        for width in widths
+        for width in plan.widths
     }
     for pair in announced(list(pairs), "run", say):
         name, width = pairs[pair]

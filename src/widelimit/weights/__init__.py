@@ -4,6 +4,7 @@ from .base import Fabric, Traffic, Weights
 from .deferred import DeferredFabric, DeferredWeights, default_truncation
 from .dense import DenseFabric, DenseWeights
 from .population import Population
+from .products import overlap
 from .receptive_field import Filter, Pointwise, Readout, ReceptiveField, places_of
 from .revealed import Truncation
 
@@ -22,5 +23,6 @@ __all__ = [
     "Truncation",
     "Weights",
     "default_truncation",
+    "overlap",
     "places_of",
 ]

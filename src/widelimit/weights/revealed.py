@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int
 
 from .leading import leading
 from .population import Population
-from .products import inner
+from .products import overlap
 from .receptive_field import ReceptiveField
 
 
@@ -107,7 +107,7 @@ class Revealed(eqx.Module):
 
     def coordinates(self, x: Float[Array, "row source"]) -> Code:
         """The inner products of `x` with the basis as it stands."""
-        return Code(_inner(x, self.basis), _inner(x, self.passing_basis))
+        return Code(overlap(x, self.basis), overlap(x, self.passing_basis))
 
     def compose(self, code: Code) -> Float[Array, "row source"]:
         """The vectors with these coordinates."""
@@ -146,13 +146,13 @@ class Revealed(eqx.Module):
         limits = self.truncation
         if limits.scatter:
             return self._extend_scattering(x, offset, places)
-        code = _inner(x, self.basis)
+        code = overlap(x, self.basis)
         rest = x - code @ self.basis
         earlier = self.passing_basis[: offset if places is None else len(self.passing_basis) * (offset > 0)]
-        known = _inner(rest, earlier)
+        known = overlap(rest, earlier)
         rest = rest - known @ earlier
         if limits.exact:  # a second pass: what rounding left of the first is not small beside a tiny residual
-            again = _inner(rest, self.basis)
+            again = overlap(rest, self.basis)
             code, rest = code + again, rest - again @ self.basis
         scale = jnp.vdot(x, x) / x.size
         power, directions = _principal(rest, limits.floor(x.dtype) ** 2 * scale, limits.exact)
@@ -165,11 +165,11 @@ class Revealed(eqx.Module):
         def grow(most: int, basis: Array, code: Array) -> tuple[Array, Array]:
             if most == 0:
                 return basis, code
-            strength, leading = power[:most], directions[:, :most]
-            rows = jnp.where(strength > 0, strength, 1)[:, None] ** -0.5 * (leading.T @ rest)
-            rows = rows - _inner(rows, basis) @ basis
+            strength, axes = power[:most], directions[:, :most]
+            rows = jnp.where(strength > 0, strength, 1)[:, None] ** -0.5 * (axes.T @ rest)
+            rows = rows - overlap(rows, basis) @ basis
             rows = rows / jnp.sqrt(jnp.mean(rows**2, axis=1, keepdims=True) + (strength <= 0)[:, None])
-            columns = leading * jnp.sqrt(strength)
+            columns = axes * jnp.sqrt(strength)
 
             def place(i, arrays):
                 basis, code = arrays
@@ -209,9 +209,9 @@ class Revealed(eqx.Module):
         count = min(len(x), limits.capacity - limits.capacity // 2)
 
         def grow(basis: Array, filled: Array, many: int) -> tuple[Array, Array]:
-            rest = x - _inner(x, basis) @ basis
+            rest = x - overlap(x, basis) @ basis
             power, rows = leading(rest, many)
-            rows = rows - _inner(rows, basis) @ basis
+            rows = rows - overlap(rows, basis) @ basis
             rows = rows / jnp.sqrt(jnp.mean(rows**2, axis=1, keepdims=True))
             new = jnp.minimum(jnp.sum(power > limits.tolerance**2 * total), limits.capacity - filled).astype(jnp.int32)
             place = lambda i, basis: lax.dynamic_update_index_in_dim(basis, rows[i], filled + i, axis=0)  # noqa: E731
@@ -224,7 +224,7 @@ class Revealed(eqx.Module):
             self.basis,
             self.filled,
         )
-        code = Code(_inner(x, basis), jnp.zeros((len(x), 0), x.dtype))
+        code = Code(overlap(x, basis), jnp.zeros((len(x), 0), x.dtype))
         extended = eqx.tree_at(lambda r: (r.basis, r.filled), self, (basis, filled))
         missing = extended.missing_power(x, code)
         extended = eqx.tree_at(lambda r: r.dropped, extended, jnp.mean(missing) / jnp.where(total > 0, total, 1))
@@ -265,10 +265,6 @@ def _nothing(leaf: Any) -> bool:
     return leaf is None
 
 
-def _inner(a: Float[Array, "row n"], b: Float[Array, "other n"]) -> Float[Array, "row other"]:
-    return inner(a, b) / a.shape[1]
-
-
 def _principal(
     rest: Float[Array, "row n"], floor: Float[Array, ""], exact: bool
 ) -> tuple[Float[Array, " row"], Float[Array, "row row"]]:
@@ -288,7 +284,7 @@ def _principal(
         directions, values, _ = jnp.linalg.svd(triangle)
         power = values**2 / rest.shape[1]
     else:
-        power, directions = jnp.linalg.eigh(_inner(rest, rest))
+        power, directions = jnp.linalg.eigh(overlap(rest, rest))
         power, directions = power[::-1], directions[:, ::-1]
     directions = directions * jnp.where(directions.T @ (rest @ _generic(rest)) < 0, -1, 1)
     return jnp.where(power > floor, power, 0), directions
