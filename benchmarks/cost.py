@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import widelimit as wl
-from widelimit import planning, training
 from widelimit.precision import at_precision
+from widelimit.simulation import planning, training
 
 SAMPLES = 20
 NET = wl.MLP(3, wl.Tanh(), 1.0)

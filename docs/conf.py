@@ -77,7 +77,7 @@ class Schema(SphinxDirective):
 
     def run(self) -> list:
         """The table."""
-        self.env.note_dependency(results.__file__)
+        self.env.note_dependency(results.registry.__file__)
         rows = ["| variable | dimensions | meaning |", "| --- | --- | --- |"]
         for name, dims in results.DIMENSIONS.items():
             rows.append(f"| `{name}` | {', '.join(dims)} | {_plain(results.MEANING[name])} |")

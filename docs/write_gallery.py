@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from widelimit import summary
-from widelimit.figures import NUMBERS
+from widelimit.paper import NUMBERS
+from widelimit.results import summary
 
 HERE = Path(__file__).resolve().parent
 

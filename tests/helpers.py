@@ -9,9 +9,9 @@ import scipy.stats
 from reference import ConvolutionalReference, Reference, Start
 
 import widelimit as wl
-from widelimit import planning
 from widelimit.precision import at_precision
 from widelimit.results import DIMENSIONS
+from widelimit.simulation import planning
 
 RULES = {
     "gd": wl.GradientDescent(),
@@ -195,7 +195,7 @@ def assert_matches_reference(result, expected, scalar, tolerance, replicate=0):
             continue
         dims = [dim for dim in DIMENSIONS[name][1:] if not dim.startswith("position") or dim in result[name].dims]
         if scalar:
-            array = array[tuple(0 if dim in ("unit", "unit2") else slice(None) for dim in dims)]
+            array = array[tuple(0 if dim in ("output_unit", "output_unit2") else slice(None) for dim in dims)]
         error = relative_error(result[name].isel(replicate=replicate).values, array)
         assert error <= tolerance, f"{name}: relative error {error:.2e} exceeds {tolerance:.0e}"
 

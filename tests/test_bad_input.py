@@ -10,7 +10,7 @@ import pytest
 from helpers import small_task
 
 import widelimit as wl
-from widelimit import training
+from widelimit.simulation import training
 
 X, Y = np.ones((4, 3)), np.array([1.0, -1.0, 1.0, -1.0])
 LABELS = np.array([0, 1, 2, 1])
@@ -154,8 +154,8 @@ def test_suggested_step_size(options, fragment, net, task):
 
 
 def test_alignment_without_outputs(short_multiclass_run):
-    target = short_multiclass_run["target"].isel(unit=0)
-    refused(lambda: wl.observables.alignment(short_multiclass_run["ntk"], target), ["target", "'unit'"])
+    target = short_multiclass_run["target"].isel(output_unit=0)
+    refused(lambda: wl.observables.alignment(short_multiclass_run["ntk"], target), ["target", "'output_unit'"])
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import xarray as xr
 from helpers import small_task
 
 import widelimit as wl
-from widelimit import results, training
+from widelimit import results
 from widelimit.cli import config, destinations, main
-from widelimit.summary import plus_minus
+from widelimit.results.summary import plus_minus
+from widelimit.simulation import training
 
 SMALL = """
 [task]
@@ -316,7 +317,7 @@ def test_demo_in_short(tmp_path, capsys):
 
 
 def test_an_interrupted_demo_keeps_the_rules_that_had_finished(tmp_path, monkeypatch, capsys):
-    train, begun = wl.training.train, []
+    train, begun = training.train, []
 
     def interrupted(*arguments, **options):
         begun.append(options["width"])

@@ -14,7 +14,7 @@ from helpers import (
 )
 
 import widelimit as wl
-from widelimit.batches import batch_order
+from widelimit.problem.batches import batch_order
 from widelimit.results import configuration
 
 GEOMETRIES = {
@@ -87,7 +87,7 @@ def test_kernels_between_positions_and_fields():
     for step in range(3):
         same = two_time.isel(step=step, step2=step).values
         assert relative_error(same, run["feature_kernel"].isel(step=step).values) < 1e-12
-    assert run["final_pre_gradient"].dims == ("replicate", "layer", "sample", "unit", "position", "neuron")
+    assert run["final_pre_gradient"].dims == ("replicate", "layer", "sample", "output_unit", "position", "neuron")
 
 
 # --- relations that hold at every width

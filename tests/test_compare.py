@@ -11,9 +11,9 @@ import xarray as xr
 from helpers import small_task
 
 import widelimit as wl
-from widelimit import distances, several
 from widelimit.cli import main
 from widelimit.cli.compare import lines
+from widelimit.results import distances, several
 
 MEASURES = ["absolute", "relative", "chance", "standard_errors"]
 SAMPLES, UNITS, LAYERS, STEPS = 3, 2, 2, 4
@@ -24,10 +24,10 @@ def made(seed, replicates, *, steps=range(STEPS), step_size=0.5, scale=1.0):
     random = np.random.default_rng(seed)
     lead = {} if replicates is None else {"replicate": replicates}
     time = {"step": len(steps)}
-    pairs = {"sample": SAMPLES, "sample2": SAMPLES, "unit": UNITS, "unit2": UNITS}
+    pairs = {"sample": SAMPLES, "sample2": SAMPLES, "output_unit": UNITS, "output_unit2": UNITS}
     shapes = {
         "loss": time,
-        "output": {**time, "sample": SAMPLES, "unit": UNITS},
+        "output": {**time, "sample": SAMPLES, "output_unit": UNITS},
         "feature_kernel": {**time, "layer": LAYERS, "sample": SAMPLES, "sample2": SAMPLES},
         "ntk": {**time, **pairs},
         "feature_kernel_two_time": {
@@ -43,7 +43,7 @@ def made(seed, replicates, *, steps=range(STEPS), step_size=0.5, scale=1.0):
         for name, sizes in shapes.items()
     }
     coordinates = {"step": list(steps), "time": ("step", step_size * np.array(steps)), "layer": [1, 2]}
-    shared = {"target": (("sample", "unit"), np.ones((SAMPLES, UNITS)))}
+    shared = {"target": (("sample", "output_unit"), np.ones((SAMPLES, UNITS)))}
     return xr.Dataset(data | shared, coordinates)
 
 
@@ -103,7 +103,7 @@ def test_the_measures_are_those_of_their_definition(name, replicates):
 
 def test_the_distance_over_the_run_is_the_root_of_the_paper_s():
     a, b = made(0, 5), made(1, None)
-    over = ("step", "sample", "sample2", "unit", "unit2")
+    over = ("step", "sample", "sample2", "output_unit", "output_unit2")
     expected = wl.observables.distance(a["ntk"].mean("replicate"), b["ntk"], over)
     assert float(wl.compare(a, b, over_run=True)["ntk"].sel(measure="relative")) ** 2 == pytest.approx(float(expected))
 
@@ -340,7 +340,7 @@ def test_a_single_network_counts_until_it_diverges():
     ("change", "words"),
     [
         (lambda b: b.isel(sample=[0, 1], sample2=[0, 1]), ("target", "sample 3", "sample 2")),
-        (lambda b: b.isel(unit=0, unit2=0), ("target", "unit 2")),
+        (lambda b: b.isel(output_unit=0, output_unit2=0), ("target", "output_unit 2")),
         (lambda b: b.isel(layer=[0]), ("feature_kernel", "layer 2", "layer 1")),
         (lambda b: b.assign_coords(layer=[2, 3]), ("layers [1 2]", "layers [2 3]")),
         (lambda b: b.assign(target=b["target"] * [1, -1]), ("target", "differs by up to 2")),

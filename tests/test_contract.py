@@ -109,7 +109,7 @@ def check_kernels_are_positive(case):
     run = base_run(case)
     for name in ("feature_kernel", "gradient_kernel"):
         kernel = run[name].values
-        if "unit" in run[name].dims:
+        if "output_unit" in run[name].dims:
             size = case.task.samples * case.task.outputs
             kernel = np.moveaxis(kernel, -2, -3).reshape(*kernel.shape[:3], size, size)
         assert relative_error(np.swapaxes(kernel, -1, -2), kernel) < 1e-13, name
@@ -152,8 +152,8 @@ def check_tangent_kernel_identity(case):
     phi, pseudo = run["feature_kernel"], run["pseudo_gradient_kernel"]
     top = phi.sel(layer=2)
     if not case.task.scalar:
-        units = [run.sizes["unit"]] * 2
-        top = top.expand_dims(unit=units[0], unit2=units[1], axis=(-2, -1)) * np.eye(units[0])
+        units = [run.sizes["output_unit"]] * 2
+        top = top.expand_dims(output_unit=units[0], output_unit2=units[1], axis=(-2, -1)) * np.eye(units[0])
     expected = top + pseudo.sel(layer=2) * phi.sel(layer=1) + pseudo.sel(layer=1) * run["input_kernel"]
     expected = expected.transpose(*run["ntk"].dims)
     assert relative_error(run["ntk"], expected) < 1e-12

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import widelimit as wl
-from widelimit import datasets
+from widelimit.problem import datasets
 
 
 def test_points_on_the_sphere():

@@ -7,7 +7,7 @@ import pytest
 from helpers import NONLINEARITIES, RULES, assert_matches_reference, reference_for, relative_error, small_task
 
 import widelimit as wl
-from widelimit.network import Inputs
+from widelimit.simulation.network import Inputs
 
 TOLERANCE = 1e-10
 WIDTH = 17

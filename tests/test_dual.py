@@ -16,9 +16,9 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 
 import widelimit as wl
-from widelimit.nonlinearity import quadrature
-from widelimit.nonlinearity.hermite import CAP, Series
-from widelimit.nonlinearity.jumps import Jumps, both_above
+from widelimit.networks.nonlinearity import quadrature
+from widelimit.networks.nonlinearity.hermite import CAP, Series
+from widelimit.networks.nonlinearity.jumps import Jumps, both_above
 
 UNGATED = {name: phi for name, phi in NONLINEARITIES.items() if name != "gated"}
 CORRELATIONS = np.array([-1, -0.999, -0.95, -0.4, 0, 0.1, 0.7, 0.97, 0.9999, 1])

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import widelimit as wl
-from widelimit.figures import claims, figure2, widths
-from widelimit.figures.estimates import Estimate
+from widelimit.paper import claims, figure2, widths
+from widelimit.paper.estimates import Estimate
 
 DEPTHS = (1, 2, 3, 4)
 

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import widelimit as wl
-from widelimit.figures import alignments, approach
+from widelimit.paper import alignments, approach
 
 KERNEL = ("replicate", "step", "layer", "sample", "sample2")
 

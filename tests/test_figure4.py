@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import widelimit as wl
-from widelimit.figures import claims, figure4, overlaps
-from widelimit.figures.correlated_feedback import Parameters
+from widelimit.paper import claims, figure4, overlaps
+from widelimit.paper.correlated_feedback import Parameters
 
 
 def kernels(seed=0, layers=2, samples=5):

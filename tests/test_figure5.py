@@ -8,7 +8,7 @@ import scipy.integrate
 from helpers import reference_for
 
 import widelimit as wl
-from widelimit.figures import asymptotics, claims, two_layers
+from widelimit.paper import asymptotics, claims, two_layers
 
 SMALL = two_layers.Parameters(width=30, replicates=1, records=5, steps=200, end_richness=(1.0,))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import widelimit as wl
-from widelimit import observables
-from widelimit.figures import claims, figure6
-from widelimit.figures.figure6 import FEATURES, GRADIENTS
+from widelimit.paper import claims, figure6
+from widelimit.paper.figure6 import FEATURES, GRADIENTS
+from widelimit.results import observables
 
 
 def linear_networks(width, **options):

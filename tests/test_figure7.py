@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import widelimit as wl
-from widelimit import observables
-from widelimit.figures import walks
+from widelimit.paper import walks
+from widelimit.results import observables
 
 
 def relu_networks(width, layers, count, seed=0):

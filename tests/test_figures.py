@@ -15,20 +15,19 @@ import scipy.optimize
 import xarray as xr
 
 import widelimit as wl
-from widelimit import figures
 from widelimit.cli import main
-from widelimit.figures import claims, computed, estimates, style
-from widelimit.figures.base import PaperFigure, chosen, stated
-from widelimit.figures.estimates import Estimate
+from widelimit.paper import claims, computed, estimates, style
+from widelimit.paper.base import PaperFigure, chosen, stated
+from widelimit.paper.estimates import Estimate
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "src" / "widelimit" / "figures"
+SOURCES = ROOT / "src" / "widelimit" / "paper"
 KEPT = ROOT / "docs" / "figures"
 
 
-@pytest.mark.parametrize("number", figures.NUMBERS)
+@pytest.mark.parametrize("number", paper.NUMBERS)
 def test_the_claims_of_the_small_version(number, tmp_path):
-    figure = figures.figure(number)
+    figure = paper.figure(number)
     parameters = figure.at(quick=True)
     found, seconds = computed(figure, tmp_path, quick=True)
     assert seconds > 0
@@ -67,8 +66,8 @@ def test_figures_are_made_from_the_public_api(path):
 
 
 def test_every_figure_says_where_its_parameters_come_from():
-    for number in figures.NUMBERS:
-        figure = figures.figure(number)
+    for number in paper.NUMBERS:
+        figure = paper.figure(number)
         assert figure.number == number
         for name, told in figure.described(quick=False).items():
             assert told["source"] in ("paper", "chosen"), name
@@ -94,9 +93,9 @@ def test_the_gallery_is_what_the_kept_numbers_say():
     assert (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8") == gallery().page()
 
 
-@pytest.mark.parametrize("number", figures.NUMBERS)
+@pytest.mark.parametrize("number", paper.NUMBERS)
 def test_the_kept_numbers_are_those_of_today_s_parameters(number):
-    figure = figures.figure(number)
+    figure = paper.figure(number)
     told = json.loads((KEPT / f"figure{number}.json").read_text(encoding="utf-8"))
     assert not told["quick"]
     assert told["parameters"] == json.loads(json.dumps(figure.described(quick=False)))
@@ -261,7 +260,7 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
 @pytest.fixture
 def toy(monkeypatch):
     toy = Toy()
-    monkeypatch.setattr(figures, "figure", lambda number: dataclasses.replace(toy.figure(), number=number))
+    monkeypatch.setattr(paper, "figure", lambda number: dataclasses.replace(toy.figure(), number=number))
     return toy
 
 

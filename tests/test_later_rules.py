@@ -15,7 +15,7 @@ from helpers import (
 from test_agreement import agreement
 
 import widelimit as wl
-from widelimit.batches import batch_order
+from widelimit.problem.batches import batch_order
 
 NET = wl.MLP(3, wl.Tanh(), 1.3)
 KERNELS = ["feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"]

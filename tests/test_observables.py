@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from widelimit import observables
+from widelimit.results import observables
 
 random = np.random.default_rng(0)
 
@@ -58,14 +58,16 @@ def test_alignment_is_one_for_the_perfect_kernel_and_minus_one_for_its_negative(
 
 def test_alignment_of_a_kernel_of_samples_with_classes():
     kernel, y = random.normal(size=(4, 4)), random.normal(size=(4, 3))
-    found = observables.alignment(labelled(kernel, "sample", "sample2"), labelled(y, "sample", "unit"))
+    found = observables.alignment(labelled(kernel, "sample", "sample2"), labelled(y, "sample", "output_unit"))
     outer = y @ y.T
     assert np.isclose(found, np.sum(kernel * outer) / np.sqrt(np.sum(kernel**2) * np.sum(outer**2)), rtol=1e-13)
 
 
 def test_alignment_of_a_kernel_with_blocks():
     kernel, y = random.normal(size=(4, 4, 3, 3)), random.normal(size=(4, 3))
-    found = observables.alignment(labelled(kernel, "sample", "sample2", "unit", "unit2"), labelled(y, "sample", "unit"))
+    found = observables.alignment(
+        labelled(kernel, "sample", "sample2", "output_unit", "output_unit2"), labelled(y, "sample", "output_unit")
+    )
     matrix, vector = kernel.transpose(0, 2, 1, 3).reshape(12, 12), y.reshape(12)
     expected = vector @ matrix @ vector / (np.linalg.norm(matrix) * (vector @ vector))
     assert np.isclose(found, expected, rtol=1e-13)
@@ -77,7 +79,7 @@ def test_alignments_of_a_run(name, request):
     for kernel in ("ntk", "feature_kernel"):
         found = observables.alignment(run[kernel], run["target"])
         assert {"replicate", "step"} <= set(found.dims)
-        assert not {"sample", "sample2", "unit", "unit2"} & set(found.dims)
+        assert not {"sample", "sample2", "output_unit", "output_unit2"} & set(found.dims)
         assert np.all(np.abs(found) <= 1 + 1e-12)
 
 
@@ -116,12 +118,12 @@ def test_classification_error_by_sign():
 
 
 def test_classification_error_by_largest_output():
-    output = labelled([[0.3, 0.1, 0.2], [0.1, 0.3, 0.2], [0.1, 0.2, 0.3]], "test_sample", "unit")
-    target = labelled([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], "test_sample", "unit")
+    output = labelled([[0.3, 0.1, 0.2], [0.1, 0.3, 0.2], [0.1, 0.2, 0.3]], "test_sample", "output_unit")
+    target = labelled([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]], "test_sample", "output_unit")
     assert np.isclose(observables.classification_error(output, target), 1 / 3)
 
 
-@pytest.mark.parametrize("outputs", [(), ("unit",)])
+@pytest.mark.parametrize("outputs", [(), ("output_unit",)])
 def test_the_error_of_a_diverged_replicate_is_unknown(outputs):
     shape = (2, 3) + (2,) * len(outputs)
     target = xr.DataArray(np.ones(shape[1:]), dims=("sample", *outputs))

@@ -15,9 +15,10 @@ import xarray as xr
 from helpers import small_task
 
 import widelimit as wl
-from widelimit import several, theory
+from widelimit import theory
 from widelimit.cli import main
 from widelimit.report import densities, frames, page, runs, theme
+from widelimit.results import several
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&<!--"
 VOID = {"meta", "link", "input", "img", "br", "hr"}

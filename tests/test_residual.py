@@ -14,7 +14,7 @@ from helpers import (
 )
 
 import widelimit as wl
-from widelimit.batches import batch_order
+from widelimit.problem.batches import batch_order
 
 ALL_RULES = RULES | LATER_RULES
 

@@ -12,8 +12,8 @@ from helpers import assert_same, small_task
 from reference import LOSSES
 
 import widelimit as wl
-from widelimit import training
 from widelimit.results import DIMENSIONS, MEANING, SCHEMA, configuration
+from widelimit.simulation import training
 
 TRAINED = [
     "output",
@@ -62,7 +62,7 @@ def test_the_schema_is_written_out():
 def test_scalar_tasks_have_no_unit_dimensions(short_run):
     assert set(short_run.data_vars) == set(TRAINED)
     for name, values in short_run.data_vars.items():
-        assert values.dims == tuple(dim for dim in DIMENSIONS[name] if dim not in ("unit", "unit2")), name
+        assert values.dims == tuple(dim for dim in DIMENSIONS[name] if dim not in ("output_unit", "output_unit2")), name
         assert values.attrs["long_name"] == MEANING[name]
 
 
@@ -73,7 +73,7 @@ def test_tasks_with_classes_have_unit_dimensions(short_multiclass_run):
     sizes = dict(short_multiclass_run.sizes)
     assert sizes == {
         **{"replicate": 2, "step": 5, "step2": 5, "layer": 2, "sample": 4, "sample2": 4},
-        **{"unit": 3, "unit2": 3, "neuron": 12, "test_sample": 2},
+        **{"output_unit": 3, "output_unit2": 3, "neuron": 12, "test_sample": 2},
     }
 
 
@@ -81,7 +81,7 @@ def test_one_column_of_targets_keeps_its_unit_dimension(net):
     task = small_task(outputs=1)
     run = wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
     assert run["output"].dims == DIMENSIONS["output"]
-    assert run.sizes["unit"] == 1
+    assert run.sizes["output_unit"] == 1
 
 
 def test_infinite_width_adds_diagnostics(infinite_run):
@@ -356,7 +356,9 @@ def test_a_result_can_be_expanded_to_the_full_schema(deterministic):
     for result in (deterministic, lazy):
         wide = wl.results.expanded(result)
         for name in ("output", "loss", "feature_kernel", "ntk"):
-            assert wide[name].dims == tuple(dim for dim in DIMENSIONS[name] if dim not in ("unit", "unit2"))
+            assert wide[name].dims == tuple(
+                dim for dim in DIMENSIONS[name] if dim not in ("output_unit", "output_unit2")
+            )
             assert np.array_equal((wide[name] - result[name]).values, np.zeros(wide[name].shape))
         assert wide["target"].dims == ("sample",)
     assert lazy["ntk"].dims == ("sample", "sample2")

@@ -8,7 +8,7 @@ from helpers import RULES, assert_matches_reference, assert_same, reference_for,
 from test_agreement import agreement
 
 import widelimit as wl
-from widelimit.batches import batch_order
+from widelimit.problem.batches import batch_order
 
 TRAINING = dict(step_size=0.05, steps=8, replicates=2, seed=3, progress=False)
 

@@ -11,12 +11,12 @@ from helpers import KERNELS, NONLINEARITIES, RULES, assert_agree_statistically, 
 from test_exact import LinearTheory
 
 import widelimit as wl
-from widelimit import planning
 from widelimit.precision import at_precision
+from widelimit.simulation import planning
+from widelimit.simulation.training import TrainingInterrupted
 from widelimit.theory import ConvergenceWarning, alternating
 from widelimit.theory.alternating.fields import Overflow
 from widelimit.theory.alternating.sweeps import Sweeper
-from widelimit.training import TrainingInterrupted
 
 # --- against the infinite-width solver, in standard errors
 

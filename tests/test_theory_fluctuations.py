@@ -13,7 +13,7 @@ import scipy.stats
 from helpers import NONLINEARITIES, RULES, assert_agree_statistically
 
 import widelimit as wl
-from widelimit.nonlinearity import Nonlinearity
+from widelimit.networks.nonlinearity import Nonlinearity
 from widelimit.theory import fluctuations, pade_mean, relu_variance
 
 COVARIANCES = ("feature_kernel", "gradient_kernel", "feature_gradient", "ntk")
@@ -448,7 +448,7 @@ def test_several_outputs_give_one_block():
     several, one = solve("tanh", x, y=np.ones((2, 3))), solve("tanh", x)
     for name in COVARIANCES:
         assert_close(matrix(several, name), matrix(one, name), 1e-14)
-    assert several["ntk"].dims == ("sample", "sample2", "unit", "unit2")
+    assert several["ntk"].dims == ("sample", "sample2", "output_unit", "output_unit2")
     assert_close(several["ntk"].values, one["ntk"].values[..., None, None] * np.eye(3), 1e-14)
 
 

@@ -343,12 +343,12 @@ def test_classes_are_learned_apart():
     for unit in range(3):
         alone = run("relu", "gd", wl.Task(task.x, task.y[:, unit], task.x_test), times=[0.3, math.inf])
         for name in ("output", "test_output", "regression_coefficient"):
-            assert np.allclose(found[name].isel(unit=unit), alone[name], rtol=0, atol=1e-12)
+            assert np.allclose(found[name].isel(output_unit=unit), alone[name], rtol=0, atol=1e-12)
         for name in ("ntk", "test_ntk", "gradient_kernel", "pseudo_gradient_kernel", "ntk_term"):
-            assert np.array_equal(found[name].isel(unit=unit, unit2=unit), alone[name]), name
+            assert np.array_equal(found[name].isel(output_unit=unit, output_unit2=unit), alone[name]), name
             assert np.all(found[name].isel(unit=unit, unit2=(unit + 1) % 3) == 0)
     one = run("relu", "gd", wl.Task(task.x, task.y[:, :1]), times=0.3)
-    assert one["ntk"].dims == ("sample", "sample2", "unit", "unit2")
+    assert one["ntk"].dims == ("sample", "sample2", "output_unit", "output_unit2")
 
 
 def test_a_singular_kernel_leaves_its_null_modes_alone():

@@ -9,7 +9,7 @@ import pytest
 from helpers import RULES, assert_agree_statistically, assert_same, relative_error, small_task
 
 import widelimit as wl
-from widelimit.theory.memory import Memory
+from widelimit.theory.momentum import Memory
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0}
 MOVING = {"momentum": 0.6, "weight_decay": 0.4}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from widelimit.networks.receptive_field import Pointwise
 from widelimit.precision import at_precision
+from widelimit.weights.basis import Revealed, Truncation
 from widelimit.weights.population import MatchedPopulation
-from widelimit.weights.receptive_field import Pointwise
-from widelimit.weights.revealed import Revealed, Truncation
 
 SIZE, ROWS = 400, 4
 

@@ -1,12 +1,25 @@
 """widelimit: the learning dynamics of deep networks under any learning rule, at finite and at infinite width."""
 
-from . import datasets, observables, theory
-from .architecture import CNN, MLP, Architecture
+from . import theory
 from .checks import ArgumentError
-from .distances import compare
-from .nonlinearity import GELU, AccuracyWarning, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
-from .optimizer import Optimizer
-from .results import load, save
+from .networks import (
+    CNN,
+    GELU,
+    MLP,
+    AccuracyWarning,
+    Architecture,
+    Erf,
+    Gated,
+    Linear,
+    Nonlinearity,
+    ReLU,
+    Softplus,
+    Tanh,
+)
+from .optimizers import Optimizer
+from .problem import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
+from .results import load, observables, save
+from .results.distances import compare
 from .rules import (
     DirectFeedbackAlignment,
     DirectRandomTargetProjection,
@@ -18,9 +31,8 @@ from .rules import (
     SignSymmetric,
     ThreeFactorHebbian,
 )
-from .suggestions import suggest_step_size
-from .task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
-from .training import DivergenceWarning, TrainingInterrupted, TruncationWarning, train
+from .simulation.step_size import suggest_step_size
+from .simulation.training import DivergenceWarning, TrainingInterrupted, TruncationWarning, train
 
 __all__ = [
     "CNN",

@@ -11,8 +11,9 @@ import numpy as np
 import tyro
 import xarray as xr
 
-from .. import distances, results, several, summary
+from .. import results
 from ..checks import ArgumentError
+from ..results import distances, several, summary
 from . import destinations
 
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import xarray as xr
 
-from .. import observables, summary
-from ..several import both_widths, configuration_of
-from ..summary import table
+from ..results import observables, summary
+from ..results.several import both_widths, configuration_of
+from ..results.summary import table
 
 
 def lines(result: xr.Dataset) -> list[str]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .. import checks, datasets
-from ..architecture import CNN, MLP, Architecture
+from .. import checks
 from ..checks import ArgumentError
-from ..nonlinearity import GELU, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
+from ..networks import CNN, GELU, MLP, Architecture, Erf, Gated, Linear, Nonlinearity, ReLU, Softplus, Tanh
+from ..problem import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
 from ..rules import (
     DirectFeedbackAlignment,
     DirectRandomTargetProjection,
@@ -30,7 +30,6 @@ from ..rules import (
     SignSymmetric,
     ThreeFactorHebbian,
 )
-from ..task import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task
 
 LOSSES: dict[str, Callable[[], Loss]] = {
     "SquaredError": SquaredError,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import xarray as xr
 
-from .. import datasets, several, training
-from ..architecture import MLP
-from ..nonlinearity import Gated, ReLU, Tanh
+from ..networks import MLP, Gated, ReLU, Tanh
+from ..problem import datasets
 from ..progress import announced
+from ..results import several
 from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
+from ..simulation import training
 from . import comparison, destinations
 from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said
 from .show import draw

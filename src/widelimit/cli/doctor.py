@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import planning, summary
+from ..results import summary
+from ..simulation import planning
 from .messages import FAULT, say
 
 _LIBRARIES = (

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import tyro
 
-from .. import results, summary
+from .. import results
 from ..checks import ArgumentError
 from ..progress import announced
+from ..results import summary
 from . import destinations
 from .messages import say
 
@@ -40,9 +41,8 @@ class Figure:
 
     def run(self) -> int:
         """Compute, measure, print and draw; returns the exit code."""
-        from .. import figures  # with matplotlib, which takes a second that the other commands need not pay
 
-        chosen = [figures.figure(number) for number in _numbers(self.numbers, figures.NUMBERS)]
+        chosen = [paper.figure(number) for number in _numbers(self.numbers, paper.NUMBERS)]
         destinations.folder(self.out)
         for figure in chosen:
             for suffix in ("png", "pdf", "json"):
@@ -52,7 +52,7 @@ class Figure:
         return 0
 
     def _make(self, figure) -> None:
-        from ..figures import computed, style
+        from ..paper import computed, style
 
         found, seconds = computed(
             figure,

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from ..training import DivergenceWarning
+from ..faults import DivergenceWarning
 
 FAULT = 1
 MISTAKE = 2

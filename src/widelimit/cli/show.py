@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from .. import results, several, summary
+from .. import results
 from ..checks import ArgumentError
+from ..results import several, summary
 from . import comparison, destinations
 
 

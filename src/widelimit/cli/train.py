@@ -10,8 +10,9 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
-from .. import summary, training
-from ..suggestions import suggest_step_size
+from ..results import summary
+from ..simulation import training
+from ..simulation.step_size import suggest_step_size
 from . import config, destinations
 from .config import NetworkOptions, RuleOptions, TaskOptions, TrainingOptions
 from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said

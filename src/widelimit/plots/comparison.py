@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from .. import observables, several
 from ..checks import ArgumentError
+from ..results import observables, several
 from . import parts
 
 

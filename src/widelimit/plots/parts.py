@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from .. import observables
+from ..results import observables
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The colours of Okabe & Ito (2008), which those with any common colour blindness can tell apart."""
@@ -101,15 +101,15 @@ def averaged(kernel: xr.DataArray) -> np.ndarray:
     Blocks over outputs are averaged along their diagonal.
     """
     kernel = observables.mean(kernel)
-    if "unit" in kernel.dims:
-        units = xr.DataArray(np.arange(kernel.sizes["unit"]), dims="diagonal")
-        kernel = kernel.isel(unit=units, unit2=units).mean("diagonal")
+    if "output_unit" in kernel.dims:
+        units = xr.DataArray(np.arange(kernel.sizes["output_unit"]), dims="diagonal")
+        kernel = kernel.isel(output_unit=units, output_unit2=units).mean("diagonal")
     return kernel.transpose(..., "sample", "sample2").values
 
 
 def by_class(target: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """The samples ordered by class (or by target), and where in that order a class ends."""
-    classes = -target.values if target.ndim == 1 else target.argmax("unit").values
+    classes = -target.values if target.ndim == 1 else target.argmax("output_unit").values
     order = np.argsort(classes, kind="stable")
     edges = np.flatnonzero(np.diff(classes[order])) + 0.5
     return order, edges if len(edges) < 12 else edges[:0]

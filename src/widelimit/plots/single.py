@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .. import observables, results
+from ..results import configuration, observables
 from . import parts
 
 
@@ -58,7 +58,7 @@ def run(result: xr.Dataset) -> Figure:
 
 def _title(result: xr.Dataset) -> str:
     try:
-        told = results.configuration(result)
+        told = configuration(result)
         rule, net = told["rule"]["type"], told["net"]
         width = "infinite width" if told["width"] == "inf" else f"width {told['width']}"
         shape = net["nonlinearity"]["type"]

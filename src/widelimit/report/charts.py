@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from .. import observables, summary
 from ..plots import parts
+from ..results import observables, summary
 from . import markup, svg, theme
 from .runs import DASHES, MARKERS, Run
 from .series import finite_times

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from ..checks import ArgumentError
-from ..distances import QUANTITIES, ROUNDING, compare, same_draw
+from ..results.distances import QUANTITIES, ROUNDING, compare, same_draw
 from . import charts, markup
 from .charts import Chart, Curve
 from .markup import Section

@@ -122,7 +122,7 @@ def _described(run: Run, group: int, frames: np.ndarray, at: np.ndarray, samples
     if target.ndim == 1:
         classes = [f"y = {float(value):.3g}".replace("-", "−") for value in target.values[samples]]
     else:
-        classes = [f"class {int(place)}" for place in target.argmax("unit").values[samples]]
+        classes = [f"class {int(place)}" for place in target.argmax("output_unit").values[samples]]
     kernels = {}
     for name in KINDS:
         for key, kernel in _layers(run.result, name):

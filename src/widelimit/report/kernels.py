@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..summary import is_classification
+from ..results.summary import is_classification
 from . import charts, markup
 from .frames import KINDS, Choice, chosen, described, finite_steps, moves
 from .markup import Section
@@ -36,7 +36,7 @@ def _told(runs: Sequence[Run], choice: Choice) -> str:
     told = ["Means over replicates. Samples are ordered by target; lines part the classes, where there are any."]
     if all(is_classification(run.result["target"]) for run in runs):
         told = ["Means over replicates. Samples are ordered by class; lines part the classes."]
-    if any("unit" in run.result[name].dims for run in runs for name in KINDS if name in run.result):
+    if any("output_unit" in run.result[name].dims for run in runs for name in KINDS if name in run.result):
         told.append("Of the blocks over outputs, the mean of the diagonal ones is shown.")
     if len(choice.times) > 1:
         told.append("The colour scale is the same at all times.")

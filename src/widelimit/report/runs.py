@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from .. import checks, several
+from .. import checks
 from ..checks import ArgumentError
+from ..results import several
 from . import words
 
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .. import observables
-from ..summary import is_classification
+from ..results import observables
+from ..results.summary import is_classification
 
 _ZERO = 1e-9
 
@@ -41,7 +41,7 @@ def losses(result: xr.Dataset) -> dict[str, xr.DataArray]:
         output = result["test_output"]
         error = observables.classification_error(output, result["test_target"])
         # An output that is zero, as f − f(0) is at the start, has no class; at infinite width it is so up to rounding.
-        over = [dim for dim in ("test_sample", "unit") if dim in output.dims]
+        over = [dim for dim in ("test_sample", "output_unit") if dim in output.dims]
         found["test error"] = error.where(abs(output).max(over) > _ZERO)
     return {name: in_time(result, values) for name, values in found.items()}
 

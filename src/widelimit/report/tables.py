@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import summary
+from ..results import summary
 from . import charts, markup, series
 from .markup import Section
 from .runs import Run, common

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import observables, summary
+from ..results import observables, summary
 from . import series
 
 if TYPE_CHECKING:

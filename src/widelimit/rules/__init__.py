@@ -1,6 +1,18 @@
 """Learning rules, one file each: what travels backward, and what the pseudo-gradient g̃ is."""
 
-from .base import Draw, Rule, Tap, View, at_each_position, matrices, sweep, tapped, taps, untapped, with_matrices
+from .base import (
+    Draw,
+    Rule,
+    Tap,
+    View,
+    at_each_position,
+    matrices,
+    sweep,
+    tapped,
+    taps,
+    untapped,
+    with_matrices,
+)
 from .direct_feedback_alignment import DirectFeedbackAlignment
 from .direct_random_target_projection import DirectRandomTargetProjection
 from .feedback_alignment import FeedbackAlignment

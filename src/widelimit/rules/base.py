@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..network import Activity, readout, rows_of
-from ..weights import Fabric, Population, ReceptiveField, Traffic, Weights
+from ..networks import ReceptiveField, rows_of
+from ..weights import Fabric, Population, Traffic, Weights, readout
 
 
 class Tap:
@@ -111,10 +111,10 @@ class View:
         self,
         weights: Sequence[Tap],
         feedback: Any,
-        activity: Activity,
-        error: Float[Array, "sample unit"],
-        targets: Float[Array, "sample unit"],
-        coefficients: Float[Array, "sample unit"],
+        activity: Any,
+        error: Float[Array, "sample output_unit"],
+        targets: Float[Array, "sample output_unit"],
+        coefficients: Float[Array, "sample output_unit"],
         unweighted: bool = False,
         skips: bool = False,
     ):
@@ -193,7 +193,7 @@ class Draw:
         self._made.append((made, layer))
         return made
 
-    def vectors(self, layer: int) -> Float[Array, "unit neuron"] | PositionVectors:
+    def vectors(self, layer: int) -> Float[Array, "output_unit neuron"] | PositionVectors:
         """Frozen vectors z̃^ℓ with N(0, 1) entries, one for each output; `coefficients @ vectors` is (row, neuron).
 
         In a convolutional network they reach its positions as the readout does: each position has vectors of its own,
@@ -231,9 +231,9 @@ class Draw:
 class PositionVectors(eqx.Module):
     """Frozen vectors, one for each output and position: `coefficients @ vectors` takes those of each row's position."""
 
-    values: Float[Array, "unit position neuron"]
+    values: Float[Array, "output_unit position neuron"]
 
-    def __rmatmul__(self, coefficients: Float[Array, "row unit"]) -> Float[Array, "row neuron"]:
+    def __rmatmul__(self, coefficients: Float[Array, "row output_unit"]) -> Float[Array, "row neuron"]:
         outputs, positions, size = self.values.shape
         each = coefficients.reshape(-1, positions, outputs)
         return jnp.einsum("pac,can->pan", each, self.values).reshape(-1, size)

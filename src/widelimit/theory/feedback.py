@@ -18,7 +18,7 @@ from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent,
 
 
 def hebbian_share(error: np.ndarray, power: int) -> np.ndarray:
-    """What Hebb's g̃_c is of ϕ(h), from Δ (…, unit): Δ_c^{p−1}; for p = 0 the smallest with Σ_c Δ_c g̃_c = C ϕ."""
+    """What Hebb's g̃_c is of ϕ(h), from Δ (…, output_unit): Δ_c^{p−1}; for p = 0 the smallest with Σ_c Δ_c g̃_c = C ϕ."""
     if power > 0:
         return error ** (power - 1)
     size = np.sum(error**2, axis=-1, keepdims=True)

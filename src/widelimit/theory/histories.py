@@ -6,7 +6,7 @@ import numpy as np
 
 
 def unfolded(kernels: list[np.ndarray], samples: int, outputs: int, left: bool, right: bool) -> np.ndarray:
-    """Matrices over rows (step, sample[, unit]) as (matrix, step, step2, sample, sample2[, unit][, unit2]).
+    """Matrices over rows (step, sample[, output]) as (matrix, step, step2, sample, sample2[, output][, output2]).
 
     `left` and `right` say whether the rows and the columns have a unit.
     """
@@ -22,7 +22,7 @@ def equal_times(two_time: dict[str, np.ndarray], inputs: np.ndarray) -> dict[str
     """Φ^ℓ, G^ℓ, G̃^ℓ, ⟨g̃ g̃⟩ and the eNTK at equal times, from all pairs of steps.
 
     **Arguments:** `two_time` with "feature_kernel" (layer, step, step2, sample, sample2) and "gradient_kernel",
-    "pseudo_gradient_kernel", "pseudo_gradient_covariance", which have (…, unit, unit2) besides; `inputs` Φ^0.
+    "pseudo_gradient_kernel", "pseudo_gradient_covariance", which have (…, output, output2) besides; `inputs` Φ^0.
     """
     steps = np.arange(two_time["feature_kernel"].shape[1])
     found = {name: kernels[:, steps, steps].swapaxes(0, 1) for name, kernels in two_time.items()}

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from .. import results
-from ..architecture import Architecture
+from ..networks import Architecture
 from ..precision import at_precision
-from ..recording import described, given, test_loss
+from ..problem import Task
+from ..results import assemble, describe, described, of_task
 from ..rules import GradientDescent, Rule
-from ..task import Task
 
 
 def labelled(
@@ -29,24 +28,24 @@ def labelled(
     settings: dict[str, Any] | None = None,
 ) -> xr.Dataset:
     """A result at infinite width. `output` (and `test_output`) must be there; error and losses are filled in."""
-    variables = {**variables, **losses(task, variables), **given(task)}
+    variables = {**variables, **losses(task, variables), **of_task(task)}
     configuration = {
         "solver": solver,
         **described(net, task, GradientDescent() if rule is None else rule),
         "width": "inf",
         **(settings or {}),
     }
-    return results.assemble(
+    return assemble(
         variables,
         times=times,
         steps=steps,
         scalar=task.scalar,
-        attributes={"configuration": json.dumps(results.describe(configuration))},
+        attributes={"configuration": json.dumps(describe(configuration))},
     )
 
 
 def losses(task: Task, variables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The error signal and the losses that belong to the outputs (…, sample, unit) of `variables`."""
+    """The error signal and the losses that belong to the outputs (…, sample, output_unit) of `variables`."""
     with at_precision("float64"):
         output = jnp.asarray(variables["output"])
         found = {
@@ -54,5 +53,5 @@ def losses(task: Task, variables: dict[str, np.ndarray]) -> dict[str, np.ndarray
             "loss": np.asarray(task.loss.value(output, jnp.asarray(task.y)).sum(axis=-1)),
         }
         if "test_output" in variables and task.y_test is not None:
-            found["test_loss"] = test_loss(task, variables["test_output"])
+            found["test_loss"] = task.test_loss(variables["test_output"])
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import checks
-from ..architecture import MLP, Architecture
 from ..checks import ArgumentError
+from ..networks import MLP, Architecture
 
 
 def fully_connected(net: Any, solver: str, nonlinearity: str = "Tanh") -> None:

@@ -22,11 +22,10 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from .. import checks
-from ..architecture import MLP
 from ..checks import ArgumentError
-from ..nonlinearity import Linear
+from ..networks import MLP, Linear
+from ..problem import Task
 from ..rules import GradientDescent, Rule
-from ..task import Task
 from .feedback import Source, feedback_of
 from .labels import labelled
 

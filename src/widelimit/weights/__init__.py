@@ -1,12 +1,11 @@
 """The two kinds of weights behind one interface: dense (finite width) and deferred (infinite width)."""
 
 from .base import Fabric, Traffic, Weights
+from .basis import Truncation
 from .deferred import DeferredFabric, DeferredWeights, default_truncation
-from .dense import DenseFabric, DenseWeights
+from .dense import DenseFabric, DenseWeights, readout
 from .population import Population
 from .products import overlap
-from .receptive_field import Filter, Pointwise, Readout, ReceptiveField, places_of
-from .revealed import Truncation
 
 __all__ = [
     "DeferredFabric",
@@ -14,15 +13,11 @@ __all__ = [
     "DenseFabric",
     "DenseWeights",
     "Fabric",
-    "Filter",
-    "Pointwise",
     "Population",
-    "Readout",
-    "ReceptiveField",
     "Traffic",
     "Truncation",
     "Weights",
     "default_truncation",
     "overlap",
-    "places_of",
+    "readout",
 ]

@@ -15,8 +15,8 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..networks import ReceptiveField
 from .population import Population
-from .receptive_field import ReceptiveField
 
 
 @dataclass(frozen=True)

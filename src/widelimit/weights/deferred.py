@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..checks import ArgumentError
+from ..networks import ReceptiveField
 from .base import Fabric, Traffic, Weights
+from .basis import Code, Revealed, Truncation
 from .population import MatchedPopulation, Population
-from .receptive_field import ReceptiveField
-from .revealed import Code, Revealed, Truncation
+from .products import correlate
 
 
 @final
@@ -70,7 +71,7 @@ class DeferredWeights(Weights):
         return code.lasting, eqx.tree_at(lambda w: w.sent_up, self, sent_up)
 
     def outer(self, post, code):
-        return self.field.correlate(self.field.gather(code), post)
+        return correlate(self.field, self.field.gather(code), post)
 
     def no_change(self):
         return jnp.zeros_like(self.current)

@@ -10,9 +10,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..networks import Pointwise, ReceptiveField
 from .base import Fabric, Traffic, Weights
 from .population import IndependentPopulation, Population
-from .receptive_field import Pointwise, ReceptiveField
+from .products import correlate, multiply, multiply_back
 
 
 @final
@@ -44,12 +45,12 @@ class DenseWeights(Weights):
         self.field = Pointwise() if field is None else field
 
     def forward(self, features, places=None):
-        product = self.field.multiply(self.field.gather(features), self.matrix)
+        product = multiply(self.field, self.field.gather(features), self.matrix)
         return product * self.forward_scale, features, self
 
     def backward(self, gradients, initial=False, offset=0, places=None):
         matrix = self._start() if initial else self.matrix
-        return self.field.scatter(self.field.multiply_back(gradients, matrix)) * self.backward_scale, self
+        return self.field.scatter(multiply_back(self.field, gradients, matrix)) * self.backward_scale, self
 
     def test_forward(self, features):
         return self.forward(features)[0]
@@ -65,7 +66,7 @@ class DenseWeights(Weights):
         return features, self
 
     def outer(self, post, code):
-        return self.backward_scale * self.field.correlate(self.field.gather(code), post)
+        return self.backward_scale * correlate(self.field, self.field.gather(code), post)
 
     def no_change(self):
         return jnp.zeros_like(self.matrix)
@@ -115,3 +116,9 @@ class DenseFabric(Fabric):
 
     def describe(self):
         return {"width": self.size}
+
+
+def readout(below: Population, outputs: int, traffic: Traffic, field: ReceptiveField) -> DenseWeights:
+    """Weights from a hidden layer to the outputs: f = Σ_a w_a·ϕ_a/N before the factor 1/γ0, and z^L_a = w_a."""
+    rows = below.draw(outputs * field.taps).reshape(outputs, -1)
+    return DenseWeights(rows.T, 1 / below.size, 1.0, keep_initial=traffic.initial, field=field)

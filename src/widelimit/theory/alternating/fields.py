@@ -1,6 +1,6 @@
 """The fields of one layer, sample by sample: drawing the Gaussian ones, and solving for the others forward in time.
 
-Arrays of fields are (row, sample) with a row for each (step, input[, unit]), the step slowest.
+Arrays of fields are (row, sample) with a row for each (step, input[, output_unit]), the step slowest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from ...nonlinearity import Nonlinearity
+from ...networks import Nonlinearity
 
 JITTER = 1e-10
 """Added to the diagonal of a covariance, relative to its mean, before its root is taken."""
@@ -137,7 +137,7 @@ def causal_overlap(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
 
 
 def over_units(rows: np.ndarray, units: int) -> np.ndarray:
-    """Rows (…, input) repeated for every unit, as rows (…, input, unit)."""
+    """Rows (…, input) repeated for every unit, as rows (…, input, output_unit)."""
     return rows if units == 1 else np.repeat(rows, units, axis=0)
 
 

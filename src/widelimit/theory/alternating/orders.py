@@ -1,4 +1,4 @@
-"""The order parameters of the mean-field theory, over (step, sample[, unit]) flattened into rows."""
+"""The order parameters of the mean-field theory, over (step, sample[, output_unit]) flattened into rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 class Orders:
     """The unknowns of the fixed point, for the first `steps` steps.
 
-    Row indices are flattened with the step slowest: (step, sample) for features, (step, sample, unit) for gradients. p
+    Row indices are flattened with the step slowest: (step, sample) for features, (step, sample, output) for gradients. p
     is what a layer's update carries, δ_μ = Σ_c E_{μc} p_{μc}: the pseudo-gradients g̃ with E = Δ, or for Hebb the
     features with E = Σ_c Δ_c^p. Lists count layers ℓ = 1..L, or matrices ℓ = 1..L−1, from index 0. Under gradient
     descent `mixed` and `carrier` are `gradient` itself.
@@ -20,7 +20,7 @@ class Orders:
     * `feature` Φ^ℓ; `gradient` G^ℓ; `mixed` ⟨g p⟩; `carrier` ⟨p p⟩;
     * `forward` ⟨∂ϕ(h^ℓ)/∂r^ℓ⟩ under gradient descent (A), ⟨∂ϕ(h^ℓ)/∂v^ℓ⟩ under aligned feedback (C);
     * `backward` ⟨∂g^{ℓ+1}/∂u^{ℓ+1}⟩ (B); `feedback` ⟨∂p^{ℓ+1}/∂u^{ℓ+1}⟩ (D);
-    * `output` f (step, sample, unit).
+    * `output` f (step, sample, output_unit).
     """
 
     steps: int

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from ...dynamics import DIVERGED
-from ...task import Loss, Task
+from ...faults import DIVERGED
+from ...problem import Loss, Task
 from ..feedback import Feedback, Source
 from .fields import Overflow
 from .orders import Orders
@@ -27,7 +27,7 @@ class ErrorSignal:
         self._most = DIVERGED * (float(self.loss(np.zeros_like(task.y))) + task.samples)
 
     def signal(self, output: np.ndarray) -> np.ndarray:
-        """Δ (…, sample, unit)."""
+        """Δ (…, sample, output_unit)."""
         return np.asarray(_error(self._loss, output, self.target))
 
     def loss(self, output: np.ndarray) -> np.ndarray:
@@ -35,12 +35,12 @@ class ErrorSignal:
         return np.asarray(_value(self._loss, output, self.target)).sum(axis=-1)
 
     def bounded(self, output: np.ndarray) -> bool:
-        """Whether the loss at outputs (sample, unit) is within the bounds of a run that has not diverged."""
+        """Whether the loss at outputs (sample, output_unit) is within the bounds of a run that has not diverged."""
         loss = self.loss(output)
         return bool(np.isfinite(loss) and loss <= self._most)
 
     def carried(self, error: np.ndarray) -> np.ndarray:
-        """E (…, sample, unit of p): Δ, or for Hebb Σ_c Δ_c^p with a single unit."""
+        """E (…, sample, output_unit of p): Δ, or for Hebb Σ_c Δ_c^p with a single unit."""
         if self.feedback.source is not Source.LOCAL:
             return error
         return np.sum(error**self.feedback.error_power, axis=-1, keepdims=True)
@@ -57,7 +57,7 @@ def _value(loss: Loss, output: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def tangent(sweeper: Sweeper, orders: Orders) -> tuple[np.ndarray, np.ndarray]:
-    """How f_k follows changes of Δ_j and E_j at j < k while the kernels stay: two matrices over (step, sample, unit).
+    """How f_k follows changes of Δ_j and E_j at j < k while the kernels stay: two matrices over (step, sample, output).
 
     learned_kj Φ^L_kj for the readout, and learned_kj Σ_{ℓ<L} ⟨g^{ℓ+1} p^{ℓ+1}⟩_kj Φ^ℓ_kj for the hidden layers:
     together the two-time tangent kernel.

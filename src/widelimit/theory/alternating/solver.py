@@ -10,19 +10,19 @@ import numpy as np
 import xarray as xr
 
 from ... import checks
-from ...architecture import MLP
 from ...checks import ArgumentError
-from ...optimizer import Optimizer
-from ...planning import available_memory
+from ...faults import DivergenceWarning, TrainingInterrupted
+from ...memory import available_memory
+from ...networks import MLP
+from ...optimizers import Optimizer
 from ...precision import at_precision
+from ...problem import Task
 from ...programs import make_room
 from ...progress import progress_bar
 from ...rules import Rule
-from ...task import Task
-from ...training import DivergenceWarning, TrainingInterrupted
 from ..feedback import Feedback, Source, feedback_of
 from ..labels import labelled
-from ..memory import Memory
+from ..momentum import Memory
 from ..networks import fully_connected
 from .fields import Units
 from .iteration import Outcome, iterate

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ...architecture import MLP
-from ...task import Task
+from ...networks import MLP
+from ...problem import Task
 from ..feedback import Feedback, Source
-from ..memory import Memory
+from ..momentum import Memory
 from .fields import (
     Solution,
     System,
@@ -33,7 +33,7 @@ from .responses import Regressor, along_paths
 
 @dataclass
 class Layer:
-    """The fields of one layer in one sweep. Rows are (step, input[, unit]).
+    """The fields of one layer in one sweep. Rows are (step, input[, output_unit]).
 
     The true gradient is g = ϕ'(h) z. Under gradient descent z is part of the system; otherwise nothing depends on g,
     and what r has that h does not depend on is integrated out: `z` is its mean, `rest` the covariance of the remainder

@@ -14,7 +14,7 @@ def variables_of(
 ) -> dict[str, np.ndarray]:
     """The variables of one replicate, without the replicate axis, for `steps` steps: NaN after those of `orders`.
 
-    `error` is Δ (step, sample, unit). Names and axes are those of `results.DIMENSIONS`.
+    `error` is Δ (step, sample, output_unit). Names and axes are those of `results.DIMENSIONS`.
     """
     known, inputs, outputs = orders.output.shape
     carried = orders.mixed[0].shape[1] // (known * inputs)
@@ -55,7 +55,7 @@ def variables_of(
 
 
 def _pairs(matrix: np.ndarray, steps: int, inputs: int, units: int, units2: int) -> np.ndarray:
-    """(step, step2, sample, sample2, unit, unit2) of a matrix over (step, sample, unit) rows and columns."""
+    """(step, step2, sample, sample2, output, output2) of a matrix over (step, sample, output) rows and columns."""
     blocks = matrix.reshape(steps, inputs, units, steps, inputs, units2)
     return blocks.transpose(0, 3, 1, 4, 2, 5)
 

@@ -8,12 +8,12 @@ import numpy as np
 import xarray as xr
 
 from ... import checks
-from ...architecture import MLP
 from ...checks import ArgumentError
-from ...planning import available_memory
+from ...memory import available_memory
+from ...networks import MLP
+from ...problem import Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ...task import Task
 from ..feedback import Feedback, Source, feedback_of, hebbian_share
 from ..labels import labelled, losses
 from ..networks import fully_connected

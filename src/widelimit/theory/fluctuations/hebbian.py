@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...nonlinearity import Nonlinearity
+from ...networks import Nonlinearity
 from .moments import at_points
 from .points import gaussian_points, square_root
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ...nonlinearity import Gated, Nonlinearity
+from ...networks import Gated, Nonlinearity
 from ...precision import at_precision
 from .points import Points, gaussian_points
 

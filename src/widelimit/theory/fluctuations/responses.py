@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...nonlinearity import Nonlinearity
+from ...networks import Nonlinearity
 from ...precision import at_precision
 
 _STEP = 2e-3

@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 
-from ...architecture import CNN, MLP, Architecture
-from ...task import Task
+from ...networks import CNN, MLP, Architecture
+from ...problem import Task
 
 
 class Connections(abc.ABC):

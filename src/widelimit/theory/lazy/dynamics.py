@@ -15,9 +15,9 @@ import scipy.linalg
 from tqdm.auto import tqdm
 
 from ...checks import ArgumentError
+from ...faults import DivergenceWarning
 from ...precision import at_precision
-from ...task import Task
-from ...training import DivergenceWarning
+from ...problem import Task
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12  # tolerances of the integration in time
 
@@ -37,7 +37,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Solution:
-    """α and what it gives at the test points: (step, sample, unit) and (step, test sample, unit)."""
+    """α and what it gives at the test points: (step, sample, output_unit) and (step, test sample, output_unit)."""
 
     output: np.ndarray
     test_output: np.ndarray
@@ -92,12 +92,12 @@ def _growth(values: np.ndarray, schedule: Schedule, index: int) -> np.ndarray:
 
 
 def _in_samples(modes: np.ndarray, factors: np.ndarray, target_modes: np.ndarray) -> np.ndarray:
-    """Σ_i u_i factor_i(t) (u_i·y), (step, row, unit), from factors (step, mode)."""
+    """Σ_i u_i factor_i(t) (u_i·y), (step, row, output_unit), from factors (step, mode)."""
     return _through(modes, factors[:, :, None] * target_modes)
 
 
 def _through(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """The product with vectors (step, column, unit) at all steps at once: (step, row, unit)."""
+    """The product with vectors (step, column, output_unit) at all steps at once: (step, row, output_unit)."""
     steps, count, units = vectors.shape
     flat = matrix @ vectors.transpose(1, 0, 2).reshape(count, -1)
     return flat.reshape(len(matrix), steps, units).transpose(1, 0, 2)

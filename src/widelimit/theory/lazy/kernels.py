@@ -9,9 +9,8 @@ import equinox as eqx
 import numpy as np
 from tqdm.auto import tqdm
 
-from ...architecture import Architecture
-from ...nonlinearity import Gated, Nonlinearity
-from ...task import Task
+from ...networks import Architecture, Gated, Nonlinearity
+from ...problem import Task
 from .connections import Connections, connections_of
 
 KERNELS = ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk_term", "ntk", "test_ntk")

@@ -11,12 +11,12 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ... import checks
-from ...architecture import MLP, Architecture
 from ...checks import ArgumentError
-from ...planning import available_memory
+from ...memory import available_memory
+from ...networks import MLP, Architecture
+from ...problem import SquaredError, Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ...task import SquaredError, Task
 from ..feedback import Feedback, Source, feedback_of, hebbian_share
 from ..labels import labelled, losses
 from ..networks import fully_connected
@@ -201,7 +201,7 @@ def _recorded(record: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
 
 
 def _pseudo_gradient_norm(feedback: Feedback, kernels: TaskKernels, solution: Solution, task: Task) -> np.ndarray:
-    """⟨g̃g̃⟩ of each sample: (layer, sample, unit), for Hebbian learning (step, layer, sample, unit)."""
+    """⟨g̃g̃⟩ of each sample: (layer, sample, output_unit), for Hebbian learning (step, layer, sample, output_unit)."""
     own, mean = kernels.own, kernels.connections.mean
     if feedback.source is Source.LOCAL:
         weight = hebbian_share(losses(task, {"output": solution.output})["error"], feedback.error_power)

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...architecture import MLP
-from ...dynamics import DIVERGED
-from ...task import Task
+from ...faults import DIVERGED
+from ...networks import MLP
+from ...problem import Task
 from ..feedback import Feedback, Source, hebbian_share
 from ..histories import equal_times, unfolded
 from ..labels import losses
-from ..memory import Memory
+from ..momentum import Memory
 
 Coefficients = dict[str, np.ndarray]
 """A field as a combination of primitive variables: for each of u, r, p an array (row of the field, variable)."""
@@ -33,7 +33,7 @@ PRIMITIVES = {Source.GRADIENT: "ur", Source.CHAIN: "urp", Source.DIRECT: "urp", 
 
 
 class _Layer:
-    """One hidden layer: its fields h, g, g̃ as coefficients, and their covariances, over (step, sample[, unit])."""
+    """One hidden layer: its fields h, g, g̃ as coefficients, and their covariances, over (step, sample[, output])."""
 
     def __init__(self, forward: int, backward: int, source: Source):
         size = {"u": forward, "r": backward, "p": backward}
@@ -60,7 +60,7 @@ class _Top:
 
 
 class LinearFields:
-    """The state of the forward substitution in time. Rows of a field are (step, sample[, unit]), flattened."""
+    """The state of the forward substitution in time. Rows of a field are (step, sample[, output_unit]), flattened."""
 
     def __init__(self, net: MLP, task: Task, feedback: Feedback, memory: Memory):
         self.task, self.feedback, self.memory = task, feedback, memory
@@ -160,7 +160,7 @@ class LinearFields:
         self.losses[step] = found["loss"]
 
     def _output(self, step: int, initial: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """f of some points at one step, from ⟨w(0) h⟩ (unit, point) and their kernel ⟨h h⟩ (step × sample, point)."""
+        """f of some points at one step, from ⟨w(0) h⟩ (output, point) and their kernel ⟨h h⟩ (step × sample, point)."""
         learned = self._learned_backward(self.top.mixed[: self.outputs], step)[:, : len(features)]
         return (self.memory.initial[step] * initial + learned @ features).T / self.richness
 

@@ -8,18 +8,17 @@ import numpy as np
 import xarray as xr
 
 from ... import checks
-from ...architecture import MLP
 from ...checks import ArgumentError
-from ...nonlinearity import Linear
-from ...optimizer import Optimizer
-from ...planning import available_memory
+from ...faults import DivergenceWarning
+from ...memory import available_memory
+from ...networks import MLP, Linear
+from ...optimizers import Optimizer
+from ...problem import Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ...task import Task
-from ...training import DivergenceWarning
 from ..feedback import Feedback, Source, feedback_of
 from ..labels import labelled
-from ..memory import Memory
+from ..momentum import Memory
 from ..networks import fully_connected
 from .fields import PRIMITIVES, LinearFields
 

@@ -1,0 +1,24 @@
+"""What can go wrong with a run, as warnings and interruptions that every solver shares."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+DIVERGED = 1e6
+"""A run has diverged where its loss is not finite or exceeds its initial value by this factor."""
+
+
+class DivergenceWarning(UserWarning):
+    """A run left the range of finite numbers; what was recorded before that is kept."""
+
+
+class TruncationWarning(UserWarning):
+    """More of what passes through the hidden matrices was dropped than the result can be trusted with."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Training was interrupted from the keyboard; `result` holds what had been recorded."""
+
+    def __init__(self, result: xr.Dataset):
+        super().__init__("training was interrupted; what had been recorded is in .result")
+        self.result = result

@@ -1,0 +1,5 @@
+"""How changes become steps."""
+
+from .sgd import Optimizer
+
+__all__ = ["Optimizer"]

@@ -1,0 +1,59 @@
+"""What a result was computed from: networks, rules and options as plain JSON data, and the versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ..problem import Task
+
+
+def describe(value: Any) -> Any:
+    """A description of a run (network, rule, optimiser, ...) as plain JSON data: {"type": name, field: value, ...}."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, (bool, str)) or value is None:
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else str(value)
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    return repr(value)
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result was computed with."""
+    found = {}
+    for name in ("widelimit", "jax", "numpy", "scipy", "xarray"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def described(net: Any, task: Task, rule: Any) -> dict[str, Any]:
+    """What every configuration says of what was trained, on what, and how."""
+    return {
+        "net": describe(net),
+        "rule": describe(rule),
+        "loss": describe(task.loss),
+        "samples": task.samples,
+        "test_samples": len(task.x_test),
+    }
+
+
+def configuration(result: xr.Dataset) -> dict[str, Any]:
+    """The configuration that a result was computed from."""
+    return json.loads(result.attrs["configuration"])

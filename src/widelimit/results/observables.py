@@ -1,0 +1,122 @@
+"""Functions of a result: alignments, correlations, distances and standard errors.
+
+Each takes arrays or `xarray.DataArray`s as `train` returns them and keeps the dimensions it does not reduce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from ..checks import ArgumentError
+
+
+def mean(values: xr.DataArray) -> xr.DataArray:
+    """The mean over replicates. A deterministic result has none, and is its own mean."""
+    return values.mean("replicate") if "replicate" in values.dims else values
+
+
+def standard_error(values: xr.DataArray) -> xr.DataArray:
+    """The standard error of the mean over replicates: s/√n, s² with n − 1.
+
+    NaN for a single replicate, zero for a deterministic result.
+    """
+    if "replicate" not in values.dims:
+        return xr.zeros_like(values)
+    count = values.notnull().sum("replicate")
+    spread = values.std("replicate", ddof=1) if values.sizes["replicate"] > 1 else values.isel(replicate=0) * np.nan
+    return spread / np.sqrt(count)
+
+
+def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+    """Task alignment A(K, yyᵀ) = yᵀKy/(|K|_F |y|²), in [−1, 1] (paper, Fig. 1b).
+
+    With C outputs y is (sample, output), and K a kernel of samples alone (Φ^ℓ: the average over outputs of y_cᵀΦy_c, in
+    the same normalisation, |y|² replaced by |yyᵀ|_F) or with C×C blocks (the eNTK: y as one vector of length P·C).
+
+    **Arguments:** `kernel` with dims (…, sample, sample2[, output, output2]); `target` with dims (sample[, output]).
+    """
+    other = _other(target)
+    if "output_unit" in target.dims and "output_unit" not in kernel.dims:
+        other = other.rename({"output_unit2": "output_unit"})
+    blocks = "output_unit" in kernel.dims
+    sizes = ("sample", "sample2", "output_unit", "output_unit2") if blocks else ("sample", "sample2")
+    if blocks and "output_unit" not in target.dims:
+        raise ArgumentError("target must have the dimension 'output_unit' where the kernel has blocks over outputs.")
+    outer = target * other
+    if not blocks and "output_unit" in outer.dims:
+        outer = outer.sum("output_unit")
+    return (kernel * outer).sum(sizes) / (_norm(kernel, sizes) * _norm(outer, sizes))
+
+
+def gradient_alignment(result: xr.Dataset) -> xr.DataArray:
+    """corr(g, g̃) per layer: Σ_μ ⟨g_μ g̃_μ⟩/√(Σ_μ ⟨g_μ²⟩ Σ_μ ⟨g̃_μ²⟩), in [−1, 1] (paper, Fig. 3)."""
+    own = _diagonal_sum(result["gradient_kernel"])
+    norm = result["pseudo_gradient_norm"]
+    pseudo = norm.sum([dim for dim in ("sample", "output_unit") if dim in norm.dims])
+    return _diagonal_sum(result["pseudo_gradient_kernel"]) / np.sqrt(own * pseudo)
+
+
+def distance(a: xr.DataArray, b: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
+    """Relative squared distance ⟨|a − b|²⟩/⟨|b|²⟩ with the averages over the dimensions `over` (paper, Fig. 3e)."""
+    return ((a - b) ** 2).sum(over) / (b**2).sum(over)
+
+
+def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
+    """Standard error of the mean of an array relative to that mean, |s.e.|/|mean| with the norms over `over`.
+
+    It is the relative distance (the root of [`distance`]) at which two such means are expected to lie from each other
+    by chance alone, once the two of them are added in quadrature.
+    """
+    return ((standard_error(values) ** 2).sum(over) / (mean(values) ** 2).sum(over)) ** 0.5
+
+
+def discrepancy(a: xr.DataArray, b: xr.DataArray, over: str | Sequence[str]) -> xr.DataArray:
+    """How far two means lie apart, in their standard errors: √(Σ(ā − b̄)²/Σ(s_a² + s_b²)) with the sums over `over`.
+
+    It is about 1 if nothing but chance lies between them, however the entries are correlated; large values are rare
+    (above 3 about as rare as three standard errors where one direction dominates, rarer where there are many). A
+    deterministic side has no error; infinite where neither has one and they differ.
+    """
+    over = [over] if isinstance(over, str) else list(over)
+    squared = (mean(a) - mean(b)) ** 2
+    noise = standard_error(a) ** 2 + standard_error(b) ** 2
+    squared, noise = squared.sum(over), noise.sum(over, skipna=False)
+    ratio = squared / noise.where(noise > 0)
+    return (ratio**0.5).where(noise != 0, xr.where(squared > 0, np.inf, 0.0))
+
+
+def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
+    """The fraction of samples whose class is wrong: the sign of one output, or the largest of several.
+
+    NaN where the output is (after a divergence).
+    """
+    sample = str(target.dims[0])
+    known = output.notnull()
+    if "output_unit" in target.dims:
+        wrong = output.fillna(0).argmax("output_unit") != target.argmax("output_unit")
+        known = known.all("output_unit")
+    else:
+        wrong = np.sign(output) != np.sign(target)
+    return wrong.where(known).mean(sample)
+
+
+def _other(target: xr.DataArray) -> xr.DataArray:
+    return target.rename({dim: f"{dim}2" for dim in target.dims})
+
+
+def _norm(values: xr.DataArray, dims: tuple[str, ...]) -> xr.DataArray:
+    return (values**2).sum(dims) ** 0.5
+
+
+def _diagonal_sum(kernel: xr.DataArray) -> xr.DataArray:
+    """Σ_{μc} of the diagonal over samples and outputs."""
+    samples = np.arange(kernel.sizes["sample"])
+    index = xr.DataArray(samples, dims="diagonal")
+    kernel = kernel.isel(sample=index, sample2=index).sum("diagonal")
+    if "output_unit" not in kernel.dims:
+        return kernel
+    units = xr.DataArray(np.arange(kernel.sizes["output_unit"]), dims="diagonal")
+    return kernel.isel(output_unit=units, output_unit2=units).sum("diagonal")

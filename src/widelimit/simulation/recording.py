@@ -1,0 +1,101 @@
+"""What a run has recorded so far, and how recordings become one result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import xarray as xr
+
+from ..problem import Task
+from ..results.dataset import assemble, of_task
+
+_TWO_TIME = {
+    "feature_kernel_two_time": ("feature", "feature"),
+    "pseudo_gradient_kernel_two_time": ("gradient", "pseudo_gradient"),
+}
+
+
+class Recording:
+    """The records of one replicate at the recorded `steps`, up to where it diverged."""
+
+    def __init__(self, steps: range, two_time: bool, fields: bool):
+        self.steps = steps
+        self.two_time = two_time
+        self.fields = fields
+        self.records: list[dict[str, Any]] = []
+        self.history: list[dict[str, np.ndarray]] = []
+        self.diverged_at = -1
+
+    def add(self, record: dict[str, Any], diverged_at: int) -> None:
+        """Keep one record; a record at or after the step of a divergence is not kept."""
+        self.diverged_at = diverged_at
+        if diverged_at >= 0:
+            return
+        record = jax.tree.map(np.asarray, record)
+        fields = record.pop("fields", None)
+        if fields is not None:
+            if not self.two_time:
+                self.history.clear()
+            self.history.append(fields)
+        self.records.append(record)
+
+    def variables(self) -> dict[str, np.ndarray]:
+        """The arrays of this replicate, without the replicate axis."""
+        found = {
+            name: np.stack([record[name] for record in self.records])
+            for name in self.records[0]
+            if name not in ("diagnostics", "test_origin")
+        }
+        for name in self.records[0]["diagnostics"][0] if self.records[0]["diagnostics"] else ():
+            found[name] = np.array([[matrix[name] for matrix in record["diagnostics"]] for record in self.records])
+        if self.two_time:
+            found.update({name: self._two_time(*pair) for name, pair in _TWO_TIME.items()})
+        if self.fields:
+            found["final_preactivation"] = self.history[-1]["preactivation"]
+            found["final_pre_gradient"] = self.history[-1]["pre_gradient"]
+        return found
+
+    def _two_time(self, left: str, right: str) -> np.ndarray:
+        """⟨a(t) b(s)⟩ for every layer and all pairs of recorded steps."""
+        layers = []
+        for layer in range(len(self.history[0][left])):
+            a, b = (np.stack([fields[name][layer] for fields in self.history]) for name in (left, right))
+            # step, sample, [output_unit,] neurons of all positions together
+            a, b = (rows.reshape(*rows.shape[:-2], -1) for rows in (a, b))
+            flat = a.reshape(-1, a.shape[-1]) @ b.reshape(-1, b.shape[-1]).T / a.shape[-1]
+            pairs = flat.reshape(
+                *a.shape[:-1], *b.shape[:-1]
+            )  # step, sample, [output_unit,] step2, sample2 [, output_unit2]
+            order = (0, 2, 1, 3) if a.ndim == 3 else (0, 3, 1, 4, 2, 5)
+            layers.append(pairs.transpose(order))
+        return np.stack(layers)
+
+
+def collect(task: Task, runs: list[Recording], step_size: float, attributes: dict[str, Any]) -> xr.Dataset:
+    """One result from the recordings of all replicates; replicates that stopped early are filled with NaN."""
+    runs = [run for run in runs if run.records]
+    longest = max((len(run.records) for run in runs), default=0)
+    steps = np.array(runs[0].steps[:longest]) if runs else np.zeros(0, int)
+    variables: dict[str, np.ndarray] = {}
+    if runs:
+        each = [run.variables() for run in runs]
+        variables = {name: _stacked([one[name] for one in each]) for name in each[0]}
+        variables["diverged_step"] = np.array([run.diverged_at for run in runs])
+    if task.y_test is not None and runs:
+        variables["test_loss"] = task.test_loss(variables["test_output"])
+    if not len(task.x_test):
+        variables.pop("test_output", None)
+    variables |= of_task(task)
+    return assemble(variables, times=steps * step_size, steps=steps, scalar=task.scalar, attributes=attributes)
+
+
+def _stacked(arrays: list[np.ndarray]) -> np.ndarray:
+    shape = tuple(max(sizes) for sizes in zip(*(array.shape for array in arrays), strict=True))
+    if all(array.shape == shape for array in arrays):
+        return np.stack(arrays)
+    padded = np.full((len(arrays), *shape), np.nan)
+    for row, array in zip(padded, arrays, strict=True):
+        row[tuple(slice(size) for size in array.shape)] = array
+    return padded

@@ -1,0 +1,35 @@
+"""What an optimiser remembers of earlier changes, as matrices over steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Weights at step k are W_k = initial_k W_0 + Σ_{j<k} learned_kj c_j, with c_j the change at step j per time.
+
+    For plain steps initial_k = 1 and learned_kj = η for j < k. Weight decay λ makes initial_k = (1 − ηλ)^k; momentum β
+    and decay together give learned_kj = η Σ_{i=j}^{k−1} (1 − ηλ)^{k−1−i} β^{i−j}, from V ← βV + ηc, W ← (1 − ηλ)W + V.
+    """
+
+    initial: np.ndarray
+    learned: np.ndarray
+
+    @classmethod
+    def of(cls, optimizer: Optimizer, steps: int) -> Memory:
+        """The memory at steps 0..`steps`."""
+        size, momentum = float(optimizer.step_size), float(optimizer.momentum)
+        keep = 1 - size * float(optimizer.weight_decay)
+        initial = keep ** np.arange(steps + 1)
+        learned = np.zeros((steps + 1, steps + 1))
+        velocity = np.zeros(steps + 1)  # of every earlier change, at the step being taken
+        for step in range(steps):
+            velocity *= momentum
+            velocity[step] = size
+            learned[step + 1] = keep * learned[step] + velocity
+        return cls(initial, learned)
