@@ -76,7 +76,7 @@ def problem(
     random = np.random.default_rng(3)
     task = wl.Task(random.normal(size=shape), np.where(np.arange(shape[0]) % 2, -1.0, 1.0))
     net = make(depth, nonlinearity)
-    start = wl.train(net, task, width=300, steps=0, step_size=1.0, replicates=8, progress=False)["ntk"]
+    start = wl.train(net, task, width=300, steps=0, optimizer=wl.SGD(1.0), replicates=8, progress=False)["ntk"]
     step_size = 0.24 / np.linalg.eigvalsh(start.mean(("replicate", "step")).values).max()
     if isinstance(rule, wl.Hebbian):
         step_size *= 0.3
@@ -93,7 +93,9 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """Infinite width against networks of two widths."""
     common = {"progress": False} | training
-    limit = quantities(wl.train(net, task, rule, particles=particles, replicates=replicates, **common))
+    limit = quantities(
+        wl.train(net, task, rule, width=wl.Infinite(particles=particles), replicates=replicates, **common)
+    )
     narrow, wide = (
         quantities(wl.train(net, task, rule, width=width, replicates=NETWORKS, seed=width, **common))
         for width in WIDTHS

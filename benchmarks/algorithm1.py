@@ -42,7 +42,14 @@ def algorithm(steps: int, seed: int, speed: float = 1.0):
 def limit(steps: int, seed: int):
     """Four replicates of the infinite-width solver."""
     return wl.train(
-        NET, task(), step_size=STEP_SIZE, steps=steps, particles=PARTICLES, replicates=4, seed=seed, progress=False
+        NET,
+        task(),
+        optimizer=wl.SGD(STEP_SIZE),
+        steps=steps,
+        width=wl.Infinite(particles=PARTICLES),
+        replicates=4,
+        seed=seed,
+        progress=False,
     )
 
 

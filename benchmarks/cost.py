@@ -62,7 +62,7 @@ class Stepper:
         fabric = planning.plan_fabric(net, problem, width, size, None, None, None, 10**6, precision)
         with at_precision(precision):
             self.dynamics, self.given = planning.prepare(
-                net, problem, wl.GradientDescent(), wl.Optimizer(step_size), fabric, precision
+                net, problem, wl.GradientDescent(), wl.SGD(step_size), fabric, precision
             )
             self.state = self.dynamics.start(self.given, (0, 0))
         self.run(2 if dense else 60)  # compile, and fill the bases
@@ -232,7 +232,11 @@ def first() -> None:
 
 def _run(net: wl.MLP = NET, **options):
     return wl.train(
-        net, task(), step_size=STEP_SIZE, progress=False, **{"replicates": 1, "steps": 50, "record_every": 5, **options}
+        net,
+        task(),
+        optimizer=wl.SGD(STEP_SIZE),
+        progress=False,
+        **{"replicates": 1, "steps": 50, "record_every": 5, **options},
     )
 
 

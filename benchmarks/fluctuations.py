@@ -55,7 +55,15 @@ def compare(phi: str, samples: int, rule: str) -> list[str]:
     for width in WIDTHS:
         theory = wl.theory.fluctuations(net, task, RULES[rule], width=width, progress=False)
         run = wl.train(
-            net, task, RULES[rule], width=width, step_size=1.0, steps=0, replicates=NETWORKS, seed=width, progress=False
+            net,
+            task,
+            RULES[rule],
+            width=width,
+            optimizer=wl.SGD(1.0),
+            steps=0,
+            replicates=NETWORKS,
+            seed=width,
+            progress=False,
         )
         deviations = _deviations(run)
         predicted = _predicted(theory)

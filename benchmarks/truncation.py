@@ -51,12 +51,11 @@ def fully_connected() -> None:
             run = wl.train(
                 net,
                 task,
-                step_size=step_size,
+                optimizer=wl.SGD(step_size),
                 steps=60,
-                record_every=5,
+                record=wl.Record(every=5),
                 replicates=REPLICATES,
-                capacity=multiple * SAMPLES,
-                tolerance=tolerance,
+                width=wl.Infinite(capacity=multiple * SAMPLES, tolerance=tolerance),
                 progress=False,
             )
             kernels = run["ntk"].values.reshape(REPLICATES, -1)

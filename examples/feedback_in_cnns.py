@@ -96,8 +96,8 @@ def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **optio
             NETWORKS[network],
             task,
             rules(plan)[rule],
-            step_size=step_size,
-            record_every=plan.record_every,
+            optimizer=wl.SGD(step_size),
+            record=wl.Record(every=plan.record_every),
             seed=index,  # other networks for each draw, whose errors over draws are then those of both
             precision="float32",
             progress=False,
@@ -158,7 +158,7 @@ def check(plan: Plan, folder: Path) -> str:
             small = {"samples": plan.check_samples, "steps": plan.check_steps}
             finite = train(plan, network, rule, 0, folder, **small, replicates=12)
             limit = train(
-                plan, network, rule, 0, folder, **small, width=math.inf, particles=plan.particles, replicates=2
+                plan, network, rule, 0, folder, **small, width=wl.Infinite(particles=plan.particles), replicates=2
             )
             dropped = float(limit["forward_dropped_fraction"].mean(("step", "replicate")).max())
             for name, values in (

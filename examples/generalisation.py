@@ -92,7 +92,7 @@ def solve(plan: Plan, rule: str, richness: float, index: int, folder: Path, **op
             net,
             task,
             RULES[rule],
-            record_every=plan.record_every,
+            record=wl.Record(every=plan.record_every),
             precision="float32",
             progress=False,
             **steps,

@@ -21,7 +21,13 @@ def net():
 def short_run():
     """A finished run on a small finite network, for tests of results and observables."""
     return wl.train(
-        wl.MLP(2, wl.Tanh()), small_task(test_samples=2), width=12, step_size=0.05, steps=4, replicates=3, seed=1
+        wl.MLP(2, wl.Tanh()),
+        small_task(test_samples=2),
+        width=12,
+        optimizer=wl.SGD(0.05),
+        steps=4,
+        replicates=3,
+        seed=1,
     )
 
 
@@ -33,10 +39,9 @@ def short_multiclass_run():
         small_task(outputs=3, loss=wl.SoftmaxCrossEntropy(), test_samples=2),
         wl.FeedbackAlignment(0.5),
         width=12,
-        step_size=0.05,
+        optimizer=wl.SGD(0.05),
         steps=4,
         replicates=2,
         seed=1,
-        two_time=True,
-        fields=True,
+        record=wl.Record(two_time=True, fields=True),
     )

@@ -68,9 +68,7 @@ def setup(net, task, rule, *, width=math.inf, seed=0, replicate=0, precision="fl
         options.get("steps", 4),
         precision,
     )
-    optimizer = wl.Optimizer(
-        options.get("step_size", 0.1), options.get("momentum", 0.0), options.get("weight_decay", 0.0)
-    )
+    optimizer = wl.SGD(options.get("step_size", 0.1), options.get("momentum", 0.0), options.get("weight_decay", 0.0))
     with at_precision(precision):
         dynamics, given = planning.prepare(net, task, rule, optimizer, fabric, precision)
         state = dynamics.start(given, (seed, replicate))

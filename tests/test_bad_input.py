@@ -69,7 +69,7 @@ DESCRIPTIONS = {
     "gain": (lambda: wl.ReLU(0.0), ["gain", "above 0"]),
     "a gate class": (lambda: wl.Gated(wl.ReLU), ["shape must be an instance", "ReLU()"]),
     "a gated gate": (lambda: wl.Gated(wl.Gated(wl.ReLU())), ["shape must be a nonlinearity without a gate"]),
-    "optimiser": (lambda: wl.Optimizer(-0.1), ["step_size", "above 0"]),
+    "optimiser": (lambda: wl.SGD(-0.1), ["step_size", "above 0"]),
     "no points": (lambda: wl.datasets.sphere(0, 3), ["samples", "at least 1"]),
     "no dimensions": (lambda: wl.datasets.sphere(3, 0), ["dimension", "at least 1"]),
     "one digit": (lambda: wl.datasets.digits(10, 10, classes=(1,)), ["classes must be two or more different digits"]),

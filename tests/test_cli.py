@@ -47,7 +47,7 @@ def saved(tmp_path_factory):
     """One small finite run, as `train` returns it."""
     task = wl.datasets.sphere(4, 5, test_samples=3)
     net = wl.MLP(2, wl.Tanh())
-    return wl.train(net, task, width=20, step_size=0.05, steps=2, replicates=2, progress=False)
+    return wl.train(net, task, width=20, optimizer=wl.SGD(0.05), steps=2, replicates=2, progress=False)
 
 
 def refused(capsys, *arguments):
@@ -217,7 +217,9 @@ def test_a_result_is_not_lost_to_a_full_disk(tmp_path, capsys, saved, monkeypatc
 def test_show_prints_and_draws(tmp_path, capsys, saved, targets):
     if targets == "three outputs":
         task = wl.datasets.digits(6, 3, classes=(0, 1, 2))
-        saved = wl.train(wl.MLP(1, wl.Tanh()), task, width=20, step_size=0.05, steps=2, replicates=2, progress=False)
+        saved = wl.train(
+            wl.MLP(1, wl.Tanh()), task, width=20, optimizer=wl.SGD(0.05), steps=2, replicates=2, progress=False
+        )
     path = wl.save(saved, tmp_path / "run.nc")
     assert main(["show", str(path)]) == 0
     printed = capsys.readouterr().out

@@ -14,7 +14,6 @@ from helpers import (
 )
 
 import widelimit as wl
-from widelimit.problem.batches import batch_order
 from widelimit.results import configuration
 
 GEOMETRIES = {
@@ -44,9 +43,9 @@ def images(shape, samples=4, outputs=None, test_samples=2, seed=0, loss=None):
 
 def compare(net, task, rule, *, batch_size=None, steps=3, **options):
     training = dict(step_size=0.03, steps=steps, momentum=0.5, weight_decay=0.3) | options
-    run = wl.train(net, task, rule, width=7, replicates=1, seed=2, batch_size=batch_size, **training)
+    run = wl.train(net, task, rule, width=7, replicates=1, seed=2, batches=wl.Batches(batch_size), **training)
     network = convolutional_reference_for(net, task, rule, 7, seed=2)
-    batches = None if batch_size is None else batch_order(task.samples, batch_size, steps + 1, 0)
+    batches = None if batch_size is None else wl.Batches(batch_size, seed=0).order(task.samples, steps + 1)
     expected = network.train(**training, batches=batches)
     assert_matches_reference(run, {name: array for name, array in expected.items() if name in run}, task.scalar, 1e-10)
     assert relative_error(run["ntk"].isel(step=-1), run["ntk"].isel(step=0)) > 1e-3
@@ -75,7 +74,9 @@ def test_kernels_between_positions_and_fields():
     shape, options = GEOMETRIES["1-D"]
     net, task = wl.CNN(2, wl.Tanh(), **options), images(shape, outputs=2)
     extra = dict(positions=True, fields=True, two_time=True)
-    run = wl.train(net, task, wl.FeedbackAlignment(0.5), width=9, step_size=0.05, steps=2, replicates=2, **extra)
+    run = wl.train(
+        net, task, wl.FeedbackAlignment(0.5), width=9, optimizer=wl.SGD(0.05), steps=2, replicates=2, **extra
+    )
     for name in ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel"):
         every = run[f"{name}_positions"]
         mean = np.einsum("rtlpaqa...->rtlpq...", every.values) / every.sizes["position"]
@@ -139,7 +140,7 @@ def compare_seeds_and_particles(geometry, rule, layers, outputs=None):
     net = wl.CNN(layers, wl.Linear(), 1.2, **({"filter_scale": 0.5} | options))
     training = dict(step_size=0.003 if rule == "hebb" else 0.01, steps=4, replicates=1, momentum=0.5, weight_decay=0.2)
     one, two = (
-        wl.train(net, task, RULES[rule], particles=particles, seed=particles, **training)
+        wl.train(net, task, RULES[rule], width=wl.Infinite(particles=particles), seed=particles, **training)
         for particles in ((4000, 5000) if shape[1:] == (2,) else (8000, 9000))
     )
     assert_same(two, one, 1e-10, EXACT)
@@ -166,7 +167,14 @@ def test_all_deep_linear_networks_are_exact(geometry, rule, layers):
 
 
 def test_growth_is_a_share_of_the_capacity_in_use():
-    run = wl.train(wl.CNN(2, wl.Tanh()), images((4, 1)), capacity=60, steps=0, step_size=0.1, replicates=1)
+    run = wl.train(
+        wl.CNN(2, wl.Tanh()),
+        images((4, 1)),
+        width=wl.Infinite(capacity=60),
+        steps=0,
+        optimizer=wl.SGD(0.1),
+        replicates=1,
+    )
     found = configuration(run)
     assert (found["capacity"], found["growth"]) == (60, 12)
 
@@ -206,6 +214,6 @@ def test_a_network_that_cannot_be(make, words):
 @pytest.mark.parametrize("width", [10, math.inf])
 def test_inputs_that_do_not_fit(shape, options, words, width):
     with pytest.raises(wl.ArgumentError) as refusal:
-        wl.train(wl.CNN(2, wl.Tanh(), **options), images(shape), width=width, step_size=0.1, steps=1)
+        wl.train(wl.CNN(2, wl.Tanh(), **options), images(shape), width=width, optimizer=wl.SGD(0.1), steps=1)
     for word in words:
         assert word in str(refusal.value)

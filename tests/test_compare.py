@@ -167,7 +167,7 @@ def test_times_just_apart_are_not_the_same():
 def test_recorded_more_rarely_is_the_same_run():
     options = {"width": 12, "replicates": 2, "seed": 3, "step_size": 0.05}
     net, task = wl.MLP(2, wl.Tanh()), small_task(test_samples=2)
-    often, rarely = (wl.train(net, task, steps=6, record_every=each, **options) for each in (1, 3))
+    often, rarely = (wl.train(net, task, steps=6, record=wl.Record(every=each), **options) for each in (1, 3))
     found = wl.compare(often, rarely)
     assert found["step"].values.tolist() == [0, 3, 6]
     assert (found.sel(measure="relative").to_array() < 1e-12).all()
@@ -252,7 +252,7 @@ def theory_and_networks():
     """Theory, and networks of the same and of a larger richness."""
     task = small_task(6, 6, test_samples=2)
     options = {"step_size": 0.05, "steps": 20, "record_every": 4}
-    theory = wl.train(wl.MLP(2, wl.Tanh()), task, particles=1500, replicates=4, **options)
+    theory = wl.train(wl.MLP(2, wl.Tanh()), task, width=wl.Infinite(particles=1500), replicates=4, **options)
     network, rich = (
         wl.train(wl.MLP(2, wl.Tanh(), richness=richness), task, width=300, replicates=16, seed=1, **options)
         for richness in (1.0, 2.0)
@@ -275,7 +275,16 @@ def linear():
     """A deep linear network: solved exactly, trained at infinite width, and in the lazy limit."""
     net, task, rule = wl.MLP(2, wl.Linear()), small_task(4, 4, test_samples=2), wl.FeedbackAlignment(0.5)
     exact = wl.theory.linear(net, task, rule, step_size=0.05, steps=4)
-    run = wl.train(net, task, rule, particles=300, step_size=0.05, steps=4, replicates=2, two_time=True)
+    run = wl.train(
+        net,
+        task,
+        rule,
+        width=wl.Infinite(particles=300),
+        optimizer=wl.SGD(0.05),
+        steps=4,
+        replicates=2,
+        record=wl.Record(two_time=True),
+    )
     return exact, run, wl.theory.lazy(net, task, rule, times=[0, 0.1, 0.2])
 
 

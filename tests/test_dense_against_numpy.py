@@ -95,7 +95,7 @@ def test_more_dimensions_than_samples():
 def test_the_tangent_kernel_is_the_jacobian_times_itself(richness):
     """K = γ0² N ∂f/∂θ · ∂f/∂θ by automatic differentiation of the network's formula."""
     net, task = wl.MLP(3, wl.Tanh(), richness), small_task(outputs=2)
-    run = wl.train(net, task, width=WIDTH, step_size=0.1, steps=0, replicates=1, seed=3)
+    run = wl.train(net, task, width=WIDTH, optimizer=wl.SGD(0.1), steps=0, replicates=1, seed=3)
     start = reference_for(net, task, wl.GradientDescent(), WIDTH, seed=3).start
     with jax.enable_x64(True):
 
@@ -120,7 +120,7 @@ def test_the_tangent_kernel_is_how_outputs_move(rule):
         small_task(outputs=2),
         RULES[rule],
         width=WIDTH,
-        step_size=step_size,
+        optimizer=wl.SGD(step_size),
         steps=1,
         replicates=1,
     )

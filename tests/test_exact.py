@@ -18,7 +18,7 @@ def compare_seeds_and_particles(rule, hidden_layers, options):
     task, net = small_task(samples=4, dimension=3, test_samples=2), wl.MLP(hidden_layers, wl.Linear(), richness=1.2)
 
     def solve(**numbers):
-        return wl.train(net, task, RULES[rule], step_size=0.02, steps=6, **options, **numbers)
+        return wl.train(net, task, RULES[rule], optimizer=wl.SGD(0.02), steps=6, **options, **numbers)
 
     run = solve(particles=400, seed=1, replicates=2)
     one = run.isel(replicate=[0])
@@ -46,7 +46,7 @@ def test_all_depths(rule, hidden_layers, options):
 def test_momentum_and_decay_are_what_wide_networks_do(rule):
     net, task = wl.MLP(2, wl.Linear(), richness=1.2), small_task()
     options = {"step_size": 0.05, "steps": 8, "momentum": 0.5, "weight_decay": 3.0}
-    limit = wl.train(net, task, RULES[rule], particles=400, replicates=1, **options)
+    limit = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=400), replicates=1, **options)
     wide = wl.train(net, task, RULES[rule], width=800, replicates=24, **options)
     later = {"step": slice(1, None)}
     wide, limit = wide.isel(later), limit.isel(replicate=0, **later)
@@ -124,7 +124,15 @@ class LinearTheory:
 )
 def test_three_layers_against_matrix_theory(rule, correlation):
     task = small_task(samples=4, dimension=3)
-    run = wl.train(wl.MLP(3, wl.Linear(), 1.2), task, RULES[rule], step_size=0.04, steps=6, particles=400, replicates=1)
+    run = wl.train(
+        wl.MLP(3, wl.Linear(), 1.2),
+        task,
+        RULES[rule],
+        optimizer=wl.SGD(0.04),
+        steps=6,
+        width=wl.Infinite(particles=400),
+        replicates=1,
+    )
     output, kernels = LinearTheory(task, 3, 1.2, 0.04, 6, correlation).solve()
     assert relative_error(run["output"].values[0], output) < 1e-10
     assert relative_error(run["feature_kernel"].values[0], kernels) < 1e-10
@@ -142,7 +150,13 @@ def whitened_run(rule, step_size):
     task = wl.Task(np.sqrt(3) * np.eye(3), TARGET * direction)
     steps = round(TIME / step_size)
     run = wl.train(
-        wl.MLP(1, wl.Linear(), RICHNESS), task, rule, step_size=step_size, steps=steps, particles=100, replicates=1
+        wl.MLP(1, wl.Linear(), RICHNESS),
+        task,
+        rule,
+        optimizer=wl.SGD(step_size),
+        steps=steps,
+        width=wl.Infinite(particles=100),
+        replicates=1,
     )
     kernel = direction @ run["feature_kernel"].values[0, -1, 0] @ direction
     backward = run["pseudo_gradient_kernel"].values[0, -1, 0, 0, 0]

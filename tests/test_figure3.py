@@ -33,7 +33,13 @@ def test_correlation_is_the_mean_cosine():
 
 def test_correlation_is_one_where_the_rule_sends_the_gradient():
     run = wl.train(
-        wl.MLP(2, wl.Tanh()), wl.datasets.sphere(4, 6), width=30, step_size=0.05, steps=3, replicates=2, progress=False
+        wl.MLP(2, wl.Tanh()),
+        wl.datasets.sphere(4, 6),
+        width=30,
+        optimizer=wl.SGD(0.05),
+        steps=3,
+        replicates=2,
+        progress=False,
     )
     assert np.allclose(alignments.correlation(run), 1.0)
 

@@ -28,7 +28,7 @@ def test_overlaps_of_kernels():
 def test_the_initial_rate_is_that_of_the_kernel(rho):
     net, task = wl.MLP(3, wl.Linear(), 1.5), wl.datasets.sphere(4, 6)
     run = wl.train(
-        net, task, wl.FeedbackAlignment(rho), width=40, step_size=1e-7, steps=1, replicates=2, progress=False
+        net, task, wl.FeedbackAlignment(rho), width=40, optimizer=wl.SGD(1e-7), steps=1, replicates=2, progress=False
     )
     y = task.y.ravel()
     expected = [y @ kernel @ y / (y @ y) for kernel in run["ntk"].isel(step=0).values]

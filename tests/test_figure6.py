@@ -17,7 +17,7 @@ def linear_networks(width, **options):
         wl.datasets.sphere(3, 5),
         wl.DirectFeedbackAlignment(),
         width=width,
-        step_size=0.05,
+        optimizer=wl.SGD(0.05),
         steps=6,
         progress=False,
         **options,

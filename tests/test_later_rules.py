@@ -15,7 +15,6 @@ from helpers import (
 from test_agreement import agreement
 
 import widelimit as wl
-from widelimit.problem.batches import batch_order
 
 NET = wl.MLP(3, wl.Tanh(), 1.3)
 KERNELS = ["feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"]
@@ -37,9 +36,19 @@ def test_a_finite_network_learns_from_batches(rule):
     task = small_task(samples=5, test_samples=2)
     options = dict(step_size=0.04, steps=8, momentum=0.6, weight_decay=0.3)
     run = wl.train(
-        NET, task, LATER_RULES[rule], width=17, replicates=1, seed=3, batch_size=2, record_every=4, **options
+        NET,
+        task,
+        LATER_RULES[rule],
+        width=17,
+        replicates=1,
+        seed=3,
+        batches=wl.Batches(2),
+        record=wl.Record(every=4),
+        **options,
     )
-    expected = reference_for(NET, task, LATER_RULES[rule], 17, seed=3).train(**options, batches=batch_order(5, 2, 9, 0))
+    expected = reference_for(NET, task, LATER_RULES[rule], 17, seed=3).train(
+        **options, batches=wl.Batches(2, seed=0).order(5, 9)
+    )
     names = ("output", "test_output", "feature_kernel", "gradient_kernel")
     assert_matches_reference(run, {name: expected[name][::4] for name in names}, True, 1e-10)
 
@@ -52,7 +61,7 @@ def test_deep_linear_networks_are_exact(rule):
     net, task = wl.MLP(3, wl.Linear()), small_task(test_samples=2)
     options = dict(step_size=0.02, steps=6, momentum=0.5, weight_decay=0.2, replicates=1)
     one, two = (
-        wl.train(net, task, LATER_RULES[rule], particles=particles, seed=seed, **options)
+        wl.train(net, task, LATER_RULES[rule], width=wl.Infinite(particles=particles), seed=seed, **options)
         for seed, particles in ((0, 600), (1, 900))
     )
     assert_same(two, one, 1e-9, ["output", "loss", "test_output", *KERNELS])
@@ -95,7 +104,16 @@ def test_without_decay_kolen_pollack_keeps_its_difference_from_the_forward_weigh
 def test_the_lazy_kernel_is_that_of_the_last_features(rule):
     """K(0) = Φ^L, as under feedback alignment with ρ = 0: nothing correlates g̃ with g at the start."""
     net, task = wl.MLP(2, wl.Tanh(), 1e-3), small_task()
-    run = wl.train(net, task, LATER_RULES[rule], particles=4000, step_size=0.05, steps=4, record_every=4, replicates=8)
+    run = wl.train(
+        net,
+        task,
+        LATER_RULES[rule],
+        width=wl.Infinite(particles=4000),
+        optimizer=wl.SGD(0.05),
+        steps=4,
+        record=wl.Record(every=4),
+        replicates=8,
+    )
     lazy = wl.theory.lazy(net, task, wl.FeedbackAlignment(0.0), step_size=0.05, steps=4)
     if rule == "drtp":  # g̃ = δ Δ/|Δ|² grows as the error falls
         run = run.isel(step=[0])
@@ -106,7 +124,15 @@ def test_the_lazy_kernel_is_that_of_the_last_features(rule):
 def test_frozen_signs_are_partly_correlated_feedback():
     """ρ = √(2/π) between hidden layers, and the readout's signs of correlation √(2/π) with it: K as under ρ-FA."""
     net, task = wl.MLP(3, wl.Tanh(), 1e-3), small_task()
-    run = wl.train(net, task, wl.SignSymmetric(tracking=False), particles=4000, step_size=0.05, steps=0, replicates=12)
+    run = wl.train(
+        net,
+        task,
+        wl.SignSymmetric(tracking=False),
+        width=wl.Infinite(particles=4000),
+        optimizer=wl.SGD(0.05),
+        steps=0,
+        replicates=12,
+    )
     lazy = wl.theory.lazy(net, task, wl.FeedbackAlignment(math.sqrt(2 / math.pi)), step_size=0.05, steps=0)
     assert_agree_statistically(run["ntk"].isel(step=0), lazy["ntk"].values, 0.03)
 
@@ -141,7 +167,7 @@ def test_tracking_signs_approach_their_limit_as_flips_become_few():
     """Networks differ from the limit by O(1/√N), not O(1/N): the difference in K halves when N is four times larger."""
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task()
     options = dict(step_size=0.05, steps=20, record_every=20, progress=False)
-    limit = wl.train(net, task, wl.SignSymmetric(), particles=8000, replicates=16, **options)
+    limit = wl.train(net, task, wl.SignSymmetric(), width=wl.Infinite(particles=8000), replicates=16, **options)
     away = []
     for width, networks in ((100, 400), (400, 200), (1600, 40)):
         run = wl.train(net, task, wl.SignSymmetric(), width=width, replicates=networks, **options)

@@ -75,9 +75,9 @@ def compare_with_table(rule, nonlinearity):
         wl.MLP(2, NONLINEARITIES[nonlinearity]),
         task,
         RULES[rule],
-        step_size=0.1,
+        optimizer=wl.SGD(0.1),
         steps=0,
-        particles=2000,
+        width=wl.Infinite(particles=2000),
         replicates=12,
     )
     features, gradients = lazy_kernels(task.x @ task.x.T / 3, nonlinearity, 2)
@@ -136,10 +136,9 @@ def train_at(richness, rule, width, replicates=1):
         wl.MLP(2, wl.Tanh(), richness),
         small_task(),
         RULES[rule],
-        width=width,
-        step_size=0.1,
+        width=wl.Infinite(particles=400) if math.isinf(width) else width,
+        optimizer=wl.SGD(0.1),
         steps=6,
-        particles=400,
         replicates=replicates,
     )
 
@@ -239,7 +238,9 @@ def test_test_points_of_a_lazy_network_are_as_sharp_as_training_points(nonlinear
     """f = ⟨z ϕ⟩/γ0 less its initial value: both must meet the same noise, or their difference is noise over γ0."""
     task = small_task(test_samples=3)
     net = wl.MLP(2, NONLINEARITIES[nonlinearity], richness=1e-3)
-    run = wl.train(net, task, RULES[rule], step_size=0.1, steps=8, particles=2000, replicates=8)
+    run = wl.train(
+        net, task, RULES[rule], optimizer=wl.SGD(0.1), steps=8, width=wl.Infinite(particles=2000), replicates=8
+    )
     lazy = wl.theory.lazy(net, task, RULES[rule], step_size=0.1, steps=8)
     later = {"step": slice(1, None)}
     for name in ("output", "test_output"):

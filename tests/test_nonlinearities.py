@@ -107,6 +107,11 @@ class Sine(wl.Nonlinearity):
 @pytest.mark.parametrize("width", [20, math.inf])
 def test_a_users_own_nonlinearity_trains(width, task):
     run = wl.train(
-        wl.MLP(2, Sine()), task, wl.FeedbackAlignment(0.5), width=width, particles=200, step_size=0.1, steps=5
+        wl.MLP(2, Sine()),
+        task,
+        wl.FeedbackAlignment(0.5),
+        width=wl.Infinite(particles=200) if math.isinf(width) else width,
+        optimizer=wl.SGD(0.1),
+        steps=5,
     )
     assert np.all(run["loss"].isel(step=-1) < run["loss"].isel(step=0))

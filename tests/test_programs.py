@@ -26,7 +26,9 @@ def test_runs_before_and_after_are_the_same(net, task, tmp_path, monkeypatch):
     most.write_text("2")
     runs = []
     for _ in range(2):
-        runs.append(wl.train(net, task, step_size=0.05, steps=2, particles=100, replicates=1))
+        runs.append(
+            wl.train(net, task, optimizer=wl.SGD(0.05), steps=2, width=wl.Infinite(particles=100), replicates=1)
+        )
         monkeypatch.setattr(programs, "_LIMIT", most)
     assert_same(*runs, 0, list(runs[0].data_vars))
 
@@ -35,4 +37,4 @@ def test_systems_without_a_limit_keep_their_programs(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "_MAPS", tmp_path / "none")
     monkeypatch.setattr(jax, "clear_caches", lambda: pytest.fail("nothing calls for it"))
     programs.make_room()
-    assert wl.train(wl.MLP(1, wl.Tanh()), small_task(), step_size=0.1, steps=1, width=5, replicates=1)
+    assert wl.train(wl.MLP(1, wl.Tanh()), small_task(), optimizer=wl.SGD(0.1), steps=1, width=5, replicates=1)

@@ -128,8 +128,12 @@ def trio(short_run):
     """A short finite run beside its theory, and a run of another rule."""
     task = small_task(test_samples=2)
     options = {"step_size": 0.05, "steps": 4, "replicates": 3, "progress": False}
-    theory_run = wl.train(wl.MLP(2, wl.Tanh()), task, particles=150, fields=True, **options)
-    other = wl.train(wl.MLP(2, wl.Tanh()), task, wl.DirectFeedbackAlignment(), width=14, fields=True, **options)
+    theory_run = wl.train(
+        wl.MLP(2, wl.Tanh()), task, width=wl.Infinite(particles=150), record=wl.Record(fields=True), **options
+    )
+    other = wl.train(
+        wl.MLP(2, wl.Tanh()), task, wl.DirectFeedbackAlignment(), width=14, record=wl.Record(fields=True), **options
+    )
     return {"theory": theory_run, "network": short_run, "dfa": other}
 
 

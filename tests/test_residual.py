@@ -14,7 +14,6 @@ from helpers import (
 )
 
 import widelimit as wl
-from widelimit.problem.batches import batch_order
 
 ALL_RULES = RULES | LATER_RULES
 
@@ -25,15 +24,15 @@ def test_a_finite_network_to_rounding(rule):
     net = wl.MLP(3, wl.Tanh(), 1.3, residual=True, branch_scale=0.7)
     training = dict(step_size=0.04, steps=4, momentum=0.5, weight_decay=0.3)
     batch = None if rule == "three-factor" else 3  # its error of all samples is another one while all are measured
-    run = wl.train(net, task, ALL_RULES[rule], width=11, replicates=1, seed=4, batch_size=batch, **training)
+    run = wl.train(net, task, ALL_RULES[rule], width=11, replicates=1, seed=4, batches=wl.Batches(batch), **training)
     network = reference_for(net, task, ALL_RULES[rule], 11, seed=4)
-    expected = network.train(**training, batches=batch and batch_order(5, batch, 5, 0))
+    expected = network.train(**training, batches=batch and wl.Batches(batch, seed=0).order(5, 5))
     assert_matches_reference(run, {name: array for name, array in expected.items() if name in run}, False, 1e-10)
 
 
 def test_gates():
     net, task = wl.MLP(3, wl.Gated(wl.ReLU()), residual=True), small_task(test_samples=2)
-    run = wl.train(net, task, width=11, replicates=1, step_size=0.03, steps=3)
+    run = wl.train(net, task, width=11, replicates=1, optimizer=wl.SGD(0.03), steps=3)
     expected = reference_for(net, task, wl.GradientDescent(), 11).train(step_size=0.03, steps=3)
     assert_matches_reference(run, {name: array for name, array in expected.items() if name in run}, True, 1e-10)
 
@@ -42,7 +41,7 @@ def test_the_tangent_kernel_says_how_the_output_moves():
     """df/dt = K Δ for a rule whose g̃ is not the gradient: differences of outputs over small steps."""
     net, task = wl.MLP(3, wl.Tanh(), residual=True, branch_scale=0.5), small_task()
     step = 1e-5
-    run = wl.train(net, task, wl.FeedbackAlignment(0.3), width=40, replicates=1, step_size=step, steps=1)
+    run = wl.train(net, task, wl.FeedbackAlignment(0.3), width=40, replicates=1, optimizer=wl.SGD(step), steps=1)
     moved = (run["output"].isel(step=1) - run["output"].isel(step=0)).values[0] / step
     assert relative_error(moved, run["ntk"].values[0, 0] @ run["error"].values[0, 0]) < 1e-3
 
@@ -52,7 +51,9 @@ def test_deep_linear_networks_are_exact(rule):
     task = small_task(test_samples=2)
     net = wl.MLP(3, wl.Linear(), 1.2, residual=True, branch_scale=0.6)
     training = dict(step_size=0.01, steps=5, momentum=0.5, weight_decay=0.2, replicates=1)
-    one, two = (wl.train(net, task, RULES[rule], particles=s, seed=s, **training) for s in (1200, 1500))
+    one, two = (
+        wl.train(net, task, RULES[rule], width=wl.Infinite(particles=s), seed=s, **training) for s in (1200, 1500)
+    )
     names = ["output", "test_output", "feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"]
     assert_same(two, one, 1e-10, names)
     assert relative_error(one["ntk"].isel(step=-1), one["ntk"].isel(step=0)) > 1e-3
@@ -63,7 +64,9 @@ def test_wide_networks_tend_to_the_exact_answer(rule):
     task = small_task()
     net = wl.MLP(3, wl.Linear(), 1.0, residual=True, branch_scale=0.6)
     training = dict(step_size=0.02, steps=6)
-    limit = wl.train(net, task, RULES[rule], particles=1200, replicates=1, **training).isel(replicate=0)
+    limit = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=1200), replicates=1, **training).isel(
+        replicate=0
+    )
     wide = wl.train(net, task, RULES[rule], width=600, replicates=24, **training)
     for name in ("output", "feature_kernel", "ntk"):
         later = {"step": slice(1, None)}

@@ -49,7 +49,15 @@ THEORY = [
 @pytest.fixture(scope="module")
 def infinite_run():
     net, task = wl.MLP(2, wl.Tanh()), small_task()
-    return wl.train(net, task, step_size=0.05, steps=4, replicates=2, particles=200, two_time=True, fields=True)
+    return wl.train(
+        net,
+        task,
+        optimizer=wl.SGD(0.05),
+        steps=4,
+        replicates=2,
+        width=wl.Infinite(particles=200),
+        record=wl.Record(two_time=True, fields=True),
+    )
 
 
 # --- the schema
@@ -79,7 +87,7 @@ def test_tasks_with_classes_have_unit_dimensions(short_multiclass_run):
 
 def test_one_column_of_targets_keeps_its_unit_dimension(net):
     task = small_task(outputs=1)
-    run = wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
+    run = wl.train(net, task, width=5, optimizer=wl.SGD(0.1), steps=0, replicates=1)
     assert run["output"].dims == DIMENSIONS["output"]
     assert run.sizes["output_unit"] == 1
 
@@ -122,7 +130,7 @@ def test_two_time_kernels_contain_the_equal_time_ones(infinite_run, short_multic
 
 
 def test_no_training_records_initialisation_alone(net, task):
-    run = wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
+    run = wl.train(net, task, width=5, optimizer=wl.SGD(0.1), steps=0, replicates=1)
     assert run["step"].values.tolist() == [0]
     assert np.all(run["output"] == 0)
 
@@ -270,7 +278,7 @@ def test_interrupted_training_keeps_what_it_had(net, task, monkeypatch, tmp_path
 def test_training_interrupted_before_the_first_record(net, task, monkeypatch, tmp_path):
     interrupt_after(monkeypatch, 0)
     with pytest.raises(wl.TrainingInterrupted) as caught:
-        wl.train(net, task, width=10, step_size=0.1, steps=4)
+        wl.train(net, task, width=10, optimizer=wl.SGD(0.1), steps=4)
     kept = caught.value.result
     assert kept.sizes["step"] == 0
     assert configuration(kept)["width"] == 10
@@ -280,7 +288,7 @@ def test_training_interrupted_before_the_first_record(net, task, monkeypatch, tm
 def test_replicates_that_diverge_earlier_are_filled_with_nan():
     with pytest.warns(wl.DivergenceWarning):
         run = wl.train(
-            wl.MLP(2, wl.Linear()), small_task(), wl.Hebbian(), width=8, step_size=0.05, steps=60, replicates=4
+            wl.MLP(2, wl.Linear()), small_task(), wl.Hebbian(), width=8, optimizer=wl.SGD(0.05), steps=60, replicates=4
         )
     steps = run["diverged_step"].values
     assert len(set(steps)) > 1, "all diverged at once, so nothing was filled"
@@ -300,7 +308,7 @@ def test_a_run_that_is_not_finite_from_the_start_says_so():
             wl.MLP(1, wl.Linear(), 1e-25),
             small_task(),
             width=4,
-            step_size=0.1,
+            optimizer=wl.SGD(0.1),
             steps=3,
             centred=False,
             precision="float32",
@@ -311,20 +319,32 @@ def test_a_run_that_is_not_finite_from_the_start_says_so():
 def test_importing_changes_no_precision(net, task):
     import jax.numpy as jnp
 
-    wl.train(net, task, width=5, step_size=0.1, steps=0, replicates=1)
+    wl.train(net, task, width=5, optimizer=wl.SGD(0.1), steps=0, replicates=1)
     assert jnp.ones(1).dtype == np.float32
 
 
 def test_a_basis_too_small_is_told(net, task):
     with pytest.warns(wl.TruncationWarning, match="did not fit in its basis"):
-        wl.train(wl.MLP(2, wl.Linear()), task, particles=400, capacity=2, step_size=0.1, steps=2, replicates=1)
+        wl.train(
+            wl.MLP(2, wl.Linear()),
+            task,
+            width=wl.Infinite(particles=400, capacity=2),
+            optimizer=wl.SGD(0.1),
+            steps=2,
+            replicates=1,
+        )
 
 
 def test_a_convolution_loses_more_with_what_does_not_fit():
     images = wl.Task(np.random.default_rng(0).normal(size=(3, 4, 2)), np.array([1.0, -1.0, 1.0]))
     with pytest.warns(wl.TruncationWarning, match="correlations between rows"):
         run = wl.train(
-            wl.CNN(2, wl.Tanh(), 2.0), images, particles=1000, capacity=8, step_size=0.05, steps=3, replicates=1
+            wl.CNN(2, wl.Tanh(), 2.0),
+            images,
+            width=wl.Infinite(particles=1000, capacity=8),
+            optimizer=wl.SGD(0.05),
+            steps=3,
+            replicates=1,
         )
     assert 0.05 < run["forward_dropped_fraction"].mean("step").max() < 0.1
 
@@ -338,7 +358,14 @@ def deterministic():
 
 
 def test_theory_can_be_subtracted_from_a_run_with_replicates(deterministic):
-    run = wl.train(wl.MLP(2, wl.Linear()), small_task(), step_size=0.05, steps=4, replicates=3, particles=200)
+    run = wl.train(
+        wl.MLP(2, wl.Linear()),
+        small_task(),
+        optimizer=wl.SGD(0.05),
+        steps=4,
+        replicates=3,
+        width=wl.Infinite(particles=200),
+    )
     difference = run["ntk"] - deterministic["ntk"]
     assert difference.dims == run["ntk"].dims
     assert difference.shape == run["ntk"].shape

@@ -8,23 +8,22 @@ from helpers import RULES, assert_matches_reference, assert_same, reference_for,
 from test_agreement import agreement
 
 import widelimit as wl
-from widelimit.problem.batches import batch_order
 
 TRAINING = dict(step_size=0.05, steps=8, replicates=2, seed=3, progress=False)
 
 
 @pytest.mark.parametrize(("samples", "size"), [(6, 2), (7, 3), (5, 4), (5, 5), (4, 1), (9, 8)])
 def test_every_sample_comes_once_an_epoch_and_never_twice_in_a_batch(samples, size):
-    order = batch_order(samples, size, 60, seed=1)
+    order = wl.Batches(size, seed=1).order(samples, 60)
     assert order.shape == (60, size)
     assert all(len(set(batch)) == size for batch in order)
     whole = order.ravel()[: 60 * size // samples * samples].reshape(-1, samples)
     assert np.all(np.sort(whole, axis=1) == np.arange(samples))
     # Epochs are shuffled anew, and the seed alone decides.
     assert size == samples or len({tuple(epoch) for epoch in whole}) > 1
-    assert np.array_equal(order, batch_order(samples, size, 60, seed=1))
-    assert samples < 3 or not np.array_equal(order, batch_order(samples, size, 60, seed=2))
-    assert np.array_equal(order[:20], batch_order(samples, size, 20, seed=1))
+    assert np.array_equal(order, wl.Batches(size, seed=1).order(samples, 60))
+    assert samples < 3 or not np.array_equal(order, wl.Batches(size, seed=2).order(samples, 60))
+    assert np.array_equal(order[:20], wl.Batches(size, seed=1).order(samples, 20))
 
 
 @pytest.mark.parametrize("record_every", [1, 4])
@@ -34,11 +33,19 @@ def test_a_finite_network_to_rounding(rule, record_every):
     net, task = wl.MLP(2, wl.Tanh(), 1.3), small_task(samples=5, test_samples=2)
     options = dict(momentum=0.6, weight_decay=0.3, step_size=0.05, steps=8)
     run = wl.train(
-        net, task, RULES[rule], width=17, replicates=2, seed=3, batch_size=2, record_every=record_every, **options
+        net,
+        task,
+        RULES[rule],
+        width=17,
+        replicates=2,
+        seed=3,
+        batches=wl.Batches(2),
+        record=wl.Record(every=record_every),
+        **options,
     )
     for replicate in range(2):
         network = reference_for(net, task, RULES[rule], 17, seed=3, replicate=replicate)
-        expected = network.train(**options, batches=batch_order(5, 2, 9, seed=0))
+        expected = network.train(**options, batches=wl.Batches(2, seed=0).order(5, 9))
         expected = {name: array[::record_every] for name, array in expected.items() if name in run}
         assert_matches_reference(run, expected, True, 1e-10, replicate)
 
@@ -46,9 +53,9 @@ def test_a_finite_network_to_rounding(rule, record_every):
 def test_classes_and_gates_of_a_batch():
     task = small_task(samples=5, outputs=3, loss=wl.SoftmaxCrossEntropy())
     for net, rule in ((wl.MLP(2, wl.Tanh()), "hebb"), (wl.MLP(2, wl.Gated(wl.ReLU())), "fa-half")):
-        run = wl.train(net, task, RULES[rule], width=17, batch_size=3, record_every=8, **TRAINING)
+        run = wl.train(net, task, RULES[rule], width=17, batches=wl.Batches(3), record=wl.Record(every=8), **TRAINING)
         network = reference_for(net, task, RULES[rule], 17, seed=3)
-        expected = network.train(step_size=0.05, steps=8, batches=batch_order(5, 3, 9, seed=0))
+        expected = network.train(step_size=0.05, steps=8, batches=wl.Batches(3, seed=0).order(5, 9))
         expected = {name: array[::8] for name, array in expected.items() if name in run}
         assert_matches_reference(run, expected, False, 1e-10)
 
@@ -57,7 +64,7 @@ def test_classes_and_gates_of_a_batch():
 def test_a_batch_of_all_samples_is_the_full_batch(width):
     net, task = wl.MLP(2, wl.Tanh()), small_task(samples=5, test_samples=2)
     options = dict(width=width, particles=300, record_every=4, **TRAINING)
-    full, same = (wl.train(net, task, batch_size=size, **options) for size in (None, 5))
+    full, same = (wl.train(net, task, batches=wl.Batches(size), **options) for size in (None, 5))
     assert_same(same, full, 1e-14)
 
 
@@ -66,10 +73,14 @@ def test_deep_linear_networks_are_exact(rule):
     """The same for every seed and number of particles, whichever samples were looked at in between."""
     net, task = wl.MLP(2, wl.Linear()), small_task(samples=5, dimension=4, test_samples=2)
     options = dict(step_size=0.03, steps=9, momentum=0.5, weight_decay=0.2, batch_size=2, replicates=1)
-    one = wl.train(net, task, RULES[rule], particles=400, seed=0, record_every=3, **options)
-    two = wl.train(net, task, RULES[rule], particles=700, seed=1, record_every=1, **options).sel(step=one["step"])
+    one = wl.train(
+        net, task, RULES[rule], width=wl.Infinite(particles=400), seed=0, record=wl.Record(every=3), **options
+    )
+    two = wl.train(
+        net, task, RULES[rule], width=wl.Infinite(particles=700), seed=1, record=wl.Record(every=1), **options
+    ).sel(step=one["step"])
     assert_same(two, one, 1e-10, ["output", "loss", "test_output", "feature_kernel", "pseudo_gradient_kernel", "ntk"])
-    full = wl.train(net, task, RULES[rule], particles=400, **{**options, "batch_size": None})
+    full = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=400), **{**options, "batch_size": None})
     assert relative_error(full["output"].isel(step=-1), one["output"].isel(step=-1)) > 0.01
 
 

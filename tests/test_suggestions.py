@@ -39,7 +39,9 @@ def test_the_bound_is_where_training_turns_unstable():
     task, net = small_task(), wl.MLP(1, wl.Linear(), richness=1e-4)
     bound = wl.suggest_step_size(net, task, safety=1.0)
     for factor, grows in ((0.95, False), (1.05, True)):
-        run = wl.train(net, task, particles=100, step_size=factor * bound, steps=40, replicates=1)
+        run = wl.train(
+            net, task, width=wl.Infinite(particles=100), optimizer=wl.SGD(factor * bound), steps=40, replicates=1
+        )
         mode = np.linalg.eigh(task.x @ task.x.T)[1][:, -1]
         error = np.abs(run["error"].values[0] @ mode)
         assert (error[-1] > error[0]) == grows

@@ -30,7 +30,9 @@ def solve_both(rule, nonlinearity, layers, replicates=16, **options):
     numbers = {"replicates": replicates, "progress": False, **CURVED[nonlinearity], **options}
     rows = task.samples * (numbers["steps"] + 1)
     found = alternating(net, task, RULES[rule], samples=2000, seed=1, **numbers)
-    limit = wl.train(net, task, RULES[rule], particles=2000, capacity=rows, tolerance=0.02, seed=2, **numbers)
+    limit = wl.train(
+        net, task, RULES[rule], width=wl.Infinite(particles=2000, capacity=rows, tolerance=0.02), seed=2, **numbers
+    )
     assert "Converged" in found.attrs["verdict"]
     return found, limit
 
@@ -95,7 +97,9 @@ def test_pathwise_responses_agree_with_training(rule):
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task()
     options = {"step_size": 0.1, "steps": 6, "replicates": 16, "progress": False}
     found = alternating(net, task, RULES[rule], samples=1000, responses="pathwise", **options)
-    limit = wl.train(net, task, RULES[rule], particles=2000, capacity=28, tolerance=0.02, seed=2, **options)
+    limit = wl.train(
+        net, task, RULES[rule], width=wl.Infinite(particles=2000, capacity=28, tolerance=0.02), seed=2, **options
+    )
     assert_agree(found, limit, resolution=0.02)
 
 
@@ -115,7 +119,9 @@ def test_other_losses_and_several_outputs_agree_with_training(loss):
     options = {"step_size": 0.3, "steps": 5, "replicates": 12, "progress": False}
     rule = RULES["fa-half" if outputs == 3 else "gd"]
     found = alternating(net, task, rule, samples=2000, **options)
-    limit = wl.train(net, task, rule, particles=2000, capacity=18 * outputs, tolerance=0.02, seed=2, **options)
+    limit = wl.train(
+        net, task, rule, width=wl.Infinite(particles=2000, capacity=18 * outputs, tolerance=0.02), seed=2, **options
+    )
     assert found["ntk"].dims == limit["ntk"].dims
     assert_agree(found, limit, resolution=0.02)
 
@@ -153,7 +159,9 @@ def test_deep_linear_networks_against_training(rule):
     net, task = wl.MLP(3, wl.Linear(), 1.2), small_task(outputs=2)
     options = {"step_size": 0.02, "steps": 4, "momentum": 0.6, "weight_decay": 0.4, "replicates": 1}
     run = alternating(net, task, RULES[rule], samples=600, tolerance=1e-11, **options)
-    limit = wl.train(net, task, RULES[rule], particles=600, two_time=True, **options)
+    limit = wl.train(
+        net, task, RULES[rule], width=wl.Infinite(particles=600), record=wl.Record(two_time=True), **options
+    )
     shared = [name for name in limit.data_vars if name in run]
     assert {"output", "loss", "ntk", "pseudo_gradient_norm", "pseudo_gradient_kernel_two_time"} <= set(shared)
     assert_same(run, limit, 1e-8, shared)
@@ -165,7 +173,7 @@ def test_other_hebbian_powers_against_training(power):
     task = wl.Task(small_task().x, [1.0, 0.0, -1.0, 1.0])
     options = {"rule": wl.Hebbian(error_power=power), "step_size": 0.02, "steps": 4, "replicates": 1}
     run = alternating(wl.MLP(2, wl.Linear(), 1.2), task, samples=600, tolerance=1e-11, **options)
-    limit = wl.train(wl.MLP(2, wl.Linear(), 1.2), task, particles=600, **options)
+    limit = wl.train(wl.MLP(2, wl.Linear(), 1.2), task, width=wl.Infinite(particles=600), **options)
     assert_same(run, limit, 1e-8, ["output", "feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"])
 
 
@@ -178,9 +186,7 @@ def deferred_fields(rule, steps, replicates):
     rows = task.samples * (steps + 1)
     fabric = planning.plan_fabric(net, task, np.inf, 1500, rows, 0.0, task.samples, steps, "float64")
     with at_precision("float64"):
-        dynamics, given = planning.prepare(
-            net, task, RULES[rule], wl.Optimizer(0.1), fabric, "float64", True, fields=True
-        )
+        dynamics, given = planning.prepare(net, task, RULES[rule], wl.SGD(0.1), fabric, "float64", True, fields=True)
         advance = jax.jit(dynamics.advance)
         for replicate in range(replicates):
             state, kept = dynamics.start(given, (3, replicate)), []
@@ -267,7 +273,15 @@ def test_replicates_and_seeds():
 def test_the_result_has_the_schema_of_training(tmp_path):
     net, task = wl.MLP(3, wl.Tanh()), small_task(test_samples=2)
     run = alternating(net, task, wl.FeedbackAlignment(0.5), step_size=0.1, steps=3, samples=300, replicates=2)
-    limit = wl.train(net, task, wl.FeedbackAlignment(0.5), step_size=0.1, steps=3, particles=600, replicates=2)
+    limit = wl.train(
+        net,
+        task,
+        wl.FeedbackAlignment(0.5),
+        optimizer=wl.SGD(0.1),
+        steps=3,
+        width=wl.Infinite(particles=600),
+        replicates=2,
+    )
     for name in ("output", "error", "loss", "target", "input_kernel", "pseudo_gradient_norm", *KERNELS):
         assert run[name].dims == limit[name].dims, name
         assert run[name].shape == limit[name].shape, name
@@ -321,7 +335,7 @@ def test_divergence_is_found_where_training_finds_it():
     with pytest.warns(wl.DivergenceWarning, match="2 of 2 replicates diverged, the first at step"):
         run = alternating(net, task, samples=800, tolerance=1e-8, **options)
     with pytest.warns(wl.DivergenceWarning):
-        limit = wl.train(net, task, particles=800, **options)
+        limit = wl.train(net, task, width=wl.Infinite(particles=800), **options)
     assert_same(run, limit, 1e-6, ["diverged_step", "output", "feature_kernel", "ntk"])
     assert run.sizes["step"] == int(limit["diverged_step"].max())
 

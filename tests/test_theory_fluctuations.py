@@ -180,7 +180,7 @@ def test_networks_of_the_library():
     """Random networks made by `train`."""
     task = wl.Task(inputs(2), np.ones(2))
     net = wl.MLP(2, wl.Tanh())
-    run = wl.train(net, task, width=60, steps=0, step_size=1.0, replicates=500, progress=False)
+    run = wl.train(net, task, width=60, steps=0, optimizer=wl.SGD(1.0), replicates=500, progress=False)
     result = fluctuations(net, task, width=60, progress=False)
     kernels = [run[name].values[:, 0] for name in ("feature_kernel", "gradient_kernel", "ntk")]
     assert_networks_agree(result, *kernels)

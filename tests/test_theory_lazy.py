@@ -208,7 +208,14 @@ def test_wide_networks_at_initialisation(rule, nonlinearity):
     task = small_task()
     found = run(nonlinearity, rule, task)
     networks = wl.train(
-        net_of(nonlinearity), task, RULES[rule], width=2000, step_size=0.1, steps=0, replicates=16, progress=False
+        net_of(nonlinearity),
+        task,
+        RULES[rule],
+        width=2000,
+        optimizer=wl.SGD(0.1),
+        steps=0,
+        replicates=16,
+        progress=False,
     )
     names = ["feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "pseudo_gradient_norm"]
     for name in names + ["ntk"] * (rule != "hebb"):  # whose K(0) has a part that is nothing but noise
@@ -221,7 +228,14 @@ def test_wide_networks_at_initialisation(rule, nonlinearity):
 
 def at_small_richness(nonlinearity, rule, task, richness=1e-3, **options):
     return wl.train(
-        wl.MLP(2, nonlinearity, richness), task, rule, step_size=0.1, steps=4, progress=False, replicates=12, **options
+        wl.MLP(2, nonlinearity, richness),
+        task,
+        rule,
+        optimizer=wl.SGD(0.1),
+        steps=4,
+        progress=False,
+        replicates=12,
+        **options,
     )
 
 

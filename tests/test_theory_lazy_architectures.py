@@ -32,7 +32,9 @@ def network(geometry, layers, nonlinearity, richness=1.0):
 def test_deep_linear_networks_to_rounding(geometry, rule):
     net, shape = network(geometry, 3, wl.Linear())
     task = images(shape, samples=2, test_samples=0)
-    run = wl.train(net, task, RULES[rule], particles=3000, step_size=1.0, steps=0, replicates=1)
+    run = wl.train(
+        net, task, RULES[rule], width=wl.Infinite(particles=3000), optimizer=wl.SGD(1.0), steps=0, replicates=1
+    )
     lazy = wl.theory.lazy(net, task, RULES[rule], step_size=1.0, steps=0)
     for name in KERNELS:
         scale = np.abs(run["gradient_kernel"].values).max()
@@ -59,7 +61,7 @@ def test_kernels_are_those_of_wide_networks(geometry, nonlinearity, rule):
     net, shape = network(geometry, 2, nonlinearity)
     task = images(shape, samples=3, test_samples=0)
     # A bias of order 1/N must be small beside the standard error of the mean over networks, of order 1/√(N n).
-    run = wl.train(net, task, RULES[rule], width=400, step_size=1.0, steps=0, replicates=40).isel(step=0)
+    run = wl.train(net, task, RULES[rule], width=400, optimizer=wl.SGD(1.0), steps=0, replicates=40).isel(step=0)
     lazy = wl.theory.lazy(net, task, RULES[rule], step_size=1.0, steps=0)
     for name in ("feature_kernel", "gradient_kernel", "ntk"):
         expected = lazy[name].values.reshape(run[name].shape[1:])

@@ -34,7 +34,9 @@ def compare(rule, layers, task, options=PLAIN, steps=6, step_size=0.02):
     net = wl.MLP(layers, wl.Linear(), richness=1.2)
     numbers = {"step_size": step_size, "steps": steps, **options}
     found = wl.theory.linear(net, task, rule, **numbers)
-    run = wl.train(net, task, rule, particles=800, replicates=1, two_time=True, **numbers)
+    run = wl.train(
+        net, task, rule, width=wl.Infinite(particles=800), replicates=1, record=wl.Record(two_time=True), **numbers
+    )
     assert_same(found, run.isel(replicate=0), 1e-9, SAME)
     for name in SAME:
         assert found[name].dims == run[name].dims[1:]
@@ -77,7 +79,9 @@ def test_agrees_with_wide_networks():
     """Two-time kernels, which the responses make, in networks of finite width."""
     net, task = wl.MLP(2, wl.Linear(), richness=1.5), small_task()
     found = wl.theory.linear(net, task, step_size=0.05, steps=6)
-    wide = wl.train(net, task, width=800, replicates=24, step_size=0.05, steps=6, two_time=True)
+    wide = wl.train(
+        net, task, width=800, replicates=24, optimizer=wl.SGD(0.05), steps=6, record=wl.Record(two_time=True)
+    )
     for name in ("feature_kernel_two_time", "pseudo_gradient_kernel_two_time"):
         assert_agree_statistically(wide[name], found[name].values, resolution=0.02)
 
@@ -124,7 +128,7 @@ def test_responses_explain_the_kernels(rule):
 
 
 def test_memory_of_plain_steps():
-    memory = Memory.of(wl.Optimizer(0.1), 3)
+    memory = Memory.of(wl.SGD(0.1), 3)
     assert np.array_equal(memory.initial, np.ones(4))
     assert np.array_equal(memory.learned, 0.1 * np.tril(np.ones((4, 4)), -1))
 
@@ -137,7 +141,7 @@ def test_memory_is_what_the_optimiser_does_to_one_weight():
         velocity = momentum * velocity + size * change
         weight = (1 - size * decay) * weight + velocity
         path.append(weight)
-    memory = Memory.of(wl.Optimizer(size, momentum, decay), 6)
+    memory = Memory.of(wl.SGD(size, momentum, decay), 6)
     assert np.allclose(1.5 * memory.initial + memory.learned[:, :6] @ changes, path, rtol=1e-13)
 
 
@@ -148,7 +152,9 @@ def test_divergence_keeps_what_came_before():
     net, task = wl.MLP(3, wl.Linear(), richness=2.0), small_task()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wl.DivergenceWarning)
-        run = wl.train(net, task, wl.Hebbian(), particles=400, replicates=1, step_size=0.1, steps=30)
+        run = wl.train(
+            net, task, wl.Hebbian(), width=wl.Infinite(particles=400), replicates=1, optimizer=wl.SGD(0.1), steps=30
+        )
     with pytest.warns(wl.DivergenceWarning, match=r"diverged at step \d+ .* Hebbian"):
         found = wl.theory.linear(net, task, wl.Hebbian(), step_size=0.1, steps=30)
     assert found.sizes["step"] == int(run["diverged_step"][0]) < 31

@@ -29,10 +29,10 @@ def trained(rule, steps):
         wl.MLP(1, wl.Linear(), RICHNESS),
         task,
         rule,
-        step_size=TIME / steps,
+        optimizer=wl.SGD(TIME / steps),
         steps=steps,
-        record_every=steps // 4,
-        particles=100,
+        record=wl.Record(every=steps // 4),
+        width=wl.Infinite(particles=100),
         replicates=1,
     )
     return run.isel(replicate=0)

@@ -55,7 +55,9 @@ NET = wl.MLP(2, wl.Tanh(), 1.5)
 @pytest.mark.parametrize("outputs", [None, 3])
 def test_finite_width(outputs):
     task, rule = small_task(outputs=outputs, test_samples=2), RandomTargetProjection()
-    run = wl.train(NET, task, rule, width=200, step_size=0.05, steps=5, momentum=0.5, replicates=1, seed=2)
+    run = wl.train(
+        NET, task, rule, width=200, optimizer=wl.SGD(step_size=0.05, momentum=0.5), steps=5, replicates=1, seed=2
+    )
     reference = reference_for(NET, task, rule, 200, seed=2, rule_name="drtp")
     assert_matches_reference(run, reference.train(step_size=0.05, steps=5, momentum=0.5), task.scalar, 1e-10)
 
@@ -65,7 +67,7 @@ def test_infinite_width_is_what_wide_networks_tend_to(outputs):
     task = small_task(outputs=outputs)
     options = {"step_size": 0.1, "steps": 6, "record_every": 3}
     rule = RandomTargetProjection()
-    limit = wl.train(NET, task, rule, width=math.inf, particles=2000, replicates=8, **options)
+    limit = wl.train(NET, task, rule, width=wl.Infinite(particles=2000), replicates=8, **options)
     wide = wl.train(NET, task, rule, width=1000, replicates=24, seed=1, **options)
     for name in ("output", "feature_kernel", "ntk"):
         last = {"step": slice(1, None)}
@@ -81,7 +83,15 @@ def test_the_recorded_kernel_moves_the_output(outputs, width):
     task = small_task(outputs=outputs)
     rises = {}
     for step_size in (1e-4, 2e-4):
-        run = wl.train(NET, task, Saturating(), width=width, particles=400, step_size=step_size, steps=1, replicates=1)
+        run = wl.train(
+            NET,
+            task,
+            Saturating(),
+            width=wl.Infinite(particles=400) if math.isinf(width) else width,
+            optimizer=wl.SGD(step_size),
+            steps=1,
+            replicates=1,
+        )
         kernel, error, output = (run[name].values[0] for name in ("ntk", "error", "output"))
         kernel = kernel.reshape(*kernel.shape[:3], *((1, 1) if outputs is None else kernel.shape[3:]))[0]
         error, output = (array.reshape(2, task.samples, -1) for array in (error, output))
@@ -96,7 +106,9 @@ def test_two_sends_through_one_matrix_are_one_send_of_the_sum():
     task = small_task()
     options = {"step_size": 0.1, "steps": 6, "particles": 2000, "capacity": 24, "replicates": 8}
     twice, once = (wl.train(NET, task, rule, seed=seed, **options) for seed, rule in enumerate((Twice(), Once())))
-    networks = [wl.train(NET, task, rule, width=30, step_size=0.1, steps=6, replicates=1) for rule in (Twice(), Once())]
+    networks = [
+        wl.train(NET, task, rule, width=30, optimizer=wl.SGD(0.1), steps=6, replicates=1) for rule in (Twice(), Once())
+    ]
     assert np.allclose(networks[0]["ntk"], networks[1]["ntk"], rtol=1e-10)
     for name in ("output", "feature_kernel", "ntk"):
         last = {"step": slice(1, None)}
@@ -113,4 +125,4 @@ def test_an_array_for_a_field_is_refused():
             return view.features[layer]
 
     with pytest.raises(wl.ArgumentError, match="fields of Weighted must be numbers"):
-        wl.train(NET, small_task(), Weighted(np.ones(2)), step_size=0.1, steps=1)
+        wl.train(NET, small_task(), Weighted(np.ones(2)), optimizer=wl.SGD(0.1), steps=1)

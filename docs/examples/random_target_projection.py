@@ -23,7 +23,14 @@ if __name__ == "__main__":
     task = wl.datasets.sphere(samples=8, dimension=20)
     net = wl.MLP(hidden_layers=2, nonlinearity=wl.Tanh(), richness=1.0)
     for width in (500, math.inf):
-        run = wl.train(net, task, RandomTargetProjection(), width=width, particles=1000, step_size=0.1, steps=15)
+        run = wl.train(
+            net,
+            task,
+            RandomTargetProjection(),
+            width=wl.Infinite(particles=1000) if math.isinf(width) else width,
+            optimizer=wl.SGD(0.1),
+            steps=15,
+        )
         loss = run["loss"].isel(step=-1)
         mean, error = float(wl.observables.mean(loss)), float(wl.observables.standard_error(loss))
         print(f"width {width}: loss {float(run['loss'][0, 0]):.2f} at the start, {mean:.3f} ± {error:.3f} at the end")

@@ -16,9 +16,9 @@ from .networks import (
     Softplus,
     Tanh,
 )
-from .optimizers import Optimizer
-from .problem import Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
-from .results import load, observables, save
+from .optimizers import SGD
+from .problem import Batches, Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
+from .results import Record, load, observables, save
 from .results.distances import compare
 from .rules import (
     DirectFeedbackAlignment,
@@ -33,29 +33,34 @@ from .rules import (
 )
 from .simulation.step_size import suggest_step_size
 from .simulation.training import DivergenceWarning, TrainingInterrupted, TruncationWarning, train
+from .weights import Finite, Infinite
 
 __all__ = [
     "CNN",
     "GELU",
     "MLP",
+    "SGD",
     "AccuracyWarning",
     "Architecture",
     "ArgumentError",
+    "Batches",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
     "DivergenceWarning",
     "Erf",
     "FeedbackAlignment",
+    "Finite",
     "Gated",
     "GradientDescent",
     "Hebbian",
+    "Infinite",
     "KolenPollack",
     "Linear",
     "Logistic",
     "Loss",
     "Nonlinearity",
-    "Optimizer",
     "ReLU",
+    "Record",
     "Rule",
     "SignSymmetric",
     "SoftmaxCrossEntropy",

@@ -41,6 +41,7 @@ class Figure:
 
     def run(self) -> int:
         """Compute, measure, print and draw; returns the exit code."""
+        from .. import paper
 
         chosen = [paper.figure(number) for number in _numbers(self.numbers, paper.NUMBERS)]
         destinations.folder(self.out)

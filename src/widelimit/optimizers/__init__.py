@@ -1,5 +1,5 @@
 """How changes become steps."""
 
-from .sgd import Optimizer
+from .sgd import SGD
 
-__all__ = ["Optimizer"]
+__all__ = ["SGD"]

@@ -61,7 +61,7 @@ def runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
         return wl.train(net, task, wl.FeedbackAlignment(rho), **options)[KEPT]
 
     def theory(rho: float) -> xr.Dataset:
-        return exact(train(rho, particles=given.particles, capacity=given.capacity, replicates=1))
+        return exact(train(rho, width=wl.Infinite(particles=given.particles, capacity=given.capacity), replicates=1))
 
     def algebraic(rho: float) -> xr.Dataset:
         rule, steps = wl.FeedbackAlignment(rho), given.algebraic_steps

@@ -56,8 +56,7 @@ class Setting:
         """The limit of infinite width."""
         return wl.train(
             **self.training(richness),
-            particles=self.particles,
-            capacity=self.capacity,
+            width=wl.Infinite(particles=self.particles, capacity=self.capacity),
             replicates=self.replicates,
             **options,
         )

@@ -54,13 +54,15 @@ def _runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
             wl.MLP(given.hidden_layers, phi, given.richness),
             wl.datasets.sphere(given.samples, given.dimension),
             rule,
-            width=math.inf if side == "theory" else given.width,
-            particles=given.particles,
-            step_size=given.step_size,
+            width=wl.Infinite(particles=given.particles)
+            if math.isinf(math.inf if side == "theory" else given.width)
+            else math.inf
+            if side == "theory"
+            else given.width,
+            optimizer=wl.SGD(given.step_size),
             steps=given.steps,
-            record_every=given.record_every,
+            record=wl.Record(every=given.record_every, fields=True),
             replicates=given.replicates,
-            fields=True,
             progress=False,
         )
         return result.drop_vars("final_pre_gradient")

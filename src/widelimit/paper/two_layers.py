@@ -101,9 +101,9 @@ def _train(
         task,
         rule,
         width=given.width,
-        step_size=step_size,
+        optimizer=wl.SGD(step_size),
         steps=steps,
-        record_every=every,
+        record=wl.Record(every=every),
         replicates=given.replicates,
         progress=False,
     )

@@ -44,7 +44,7 @@ def random_networks(net: wl.MLP, task: wl.Task, rule: wl.Rule | None, width: int
     """
     seed = 10_000 * net.hidden_layers + width
     run = wl.train(
-        net, task, rule, width=width, step_size=1.0, steps=0, replicates=replicates, seed=seed, progress=False
+        net, task, rule, width=width, optimizer=wl.SGD(1.0), steps=0, replicates=replicates, seed=seed, progress=False
     )
     return run[KERNELS].isel(step=0)
 

@@ -3,12 +3,14 @@
 from .configuration import configuration, describe, described, versions
 from .dataset import assemble, expanded, of_task
 from .files import load, save
+from .record import Record
 from .registry import DIMENSIONS, MEANING, SCHEMA
 
 __all__ = [
     "DIMENSIONS",
     "MEANING",
     "SCHEMA",
+    "Record",
     "assemble",
     "configuration",
     "describe",

@@ -2,8 +2,8 @@
 
 from .base import (
     Draw,
+    Pathway,
     Rule,
-    Tap,
     View,
     at_each_position,
     matrices,
@@ -30,9 +30,9 @@ __all__ = [
     "GradientDescent",
     "Hebbian",
     "KolenPollack",
+    "Pathway",
     "Rule",
     "SignSymmetric",
-    "Tap",
     "ThreeFactorHebbian",
     "View",
     "at_each_position",

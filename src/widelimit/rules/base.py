@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..networks import ReceptiveField, rows_of
-from ..weights import Fabric, Population, Traffic, Weights, readout
+from ..weights import Population, Usage, Weights, Width, readout
 
 
-class Tap:
+class Pathway:
     """A weight matrix as a rule sees it: something to send vectors backward through.
 
     It holds the weights that result, and notes what was asked of them.
@@ -41,7 +41,7 @@ class Tap:
         return value
 
     def signs_backward(
-        self, vectors: Float[Array, "row above"], other: Tap | None, initial: bool = False
+        self, vectors: Float[Array, "row above"], other: Pathway | None, initial: bool = False
     ) -> Float[Array, "row below"]:
         """sign(W)ᵀ g/√N of each row g, with W as it was at the start if `initial`.
 
@@ -97,7 +97,7 @@ class View:
 
     Every array has one row a vector sent: a sample, or, in a convolutional network, a sample at one position.
 
-    * `weights[ℓ]`: the matrix above layer ℓ, as a [`Tap`]; `weights[L]` is the readout.
+    * `weights[ℓ]`: the matrix above layer ℓ, as a [`Pathway`]; `weights[L]` is the readout.
     * `feedback`: what the rule's own `feedback` returned, its weight matrices as taps too.
     * `preactivations[ℓ]`, `features[ℓ]`, `derivatives[ℓ]`: h, ϕ(h), ϕ'(h), each (row, neuron); `features[0]` is x.
     * `error`, `targets`: Δ and y of the row's sample, each (row, output).
@@ -109,7 +109,7 @@ class View:
 
     def __init__(
         self,
-        weights: Sequence[Tap],
+        weights: Sequence[Pathway],
         feedback: Any,
         activity: Any,
         error: Float[Array, "sample output_unit"],
@@ -156,16 +156,16 @@ class Draw:
 
     def __init__(
         self,
-        fabric: Fabric,
+        width: Width,
         populations: tuple[Population, ...],
         fields: tuple[ReceptiveField, ...],
         outputs: int,
-        traffic: Callable[[int], Traffic],
+        usage: Callable[[int], Usage],
     ):
-        self._fabric = fabric
+        self._width = width
         self._populations = populations
         self._fields = fields
-        self._traffic = traffic
+        self._traffic = usage
         self._made: list[tuple[Weights, int]] = []
         self.outputs = outputs
 
@@ -181,15 +181,15 @@ class Draw:
 
     def weights(self, layer: int) -> Weights:
         """A random matrix shaped like W^ℓ (ℓ = L: like the readout), independent of it: to send back through, and,
-        with [`Tap.learn`], to learn.
+        with [`Pathway.learn`], to learn.
         """
-        traffic = self._traffic(len(self._made))
+        usage = self._traffic(len(self._made))
         below, above = self._between(layer)
         if above is None:
-            made: Weights = readout(below, self.outputs, traffic, self._fields[-1])
+            made: Weights = readout(below, self.outputs, usage, self._fields[-1])
         else:
-            made = self._fabric.weights(below, above, traffic, self._fields[layer - 1])
-            made = self._fabric.with_backward(made, below, above, traffic)
+            made = self._width.weights(below, above, usage, self._fields[layer - 1])
+            made = self._width.with_backward(made, below, above, usage)
         self._made.append((made, layer))
         return made
 
@@ -202,7 +202,7 @@ class Draw:
         population, field = self._populations[layer - 1], self._fields[-1]
         if field.below == 1:
             return population.draw(self.outputs)
-        spread = readout(population, self.outputs, Traffic(0, 0), field)
+        spread = readout(population, self.outputs, Usage(0, 0), field)
         vectors, _ = spread.backward(jnp.eye(self.outputs, dtype=population.dtype))
         return PositionVectors(vectors.reshape(self.outputs, field.below, -1))
 
@@ -218,7 +218,7 @@ class Draw:
             for index, (weights, layer) in enumerate(self._made):
                 below, above = self._between(layer)
                 if weights is leaf and above is not None:
-                    return self._fabric.with_measurements(weights, below, above, self._traffic(index))
+                    return self._width.with_measurements(weights, below, above, self._traffic(index))
             return leaf
 
         return jax.tree.map(furnished, feedback, is_leaf=_is_weights)
@@ -282,18 +282,18 @@ def at_each_position(rows: Float[Array, "sample n"], positions: int) -> Float[Ar
 
 def tapped(tree: Any, probing: bool = False, batch: tuple[Array, int] | None = None) -> Any:
     """The container with every weight matrix in it wrapped as a tap; `batch` has the samples that are sent, of P."""
-    wrap = lambda leaf: Tap(leaf, probing, batch) if _is_weights(leaf) else leaf  # noqa: E731
+    wrap = lambda leaf: Pathway(leaf, probing, batch) if _is_weights(leaf) else leaf  # noqa: E731
     return jax.tree.map(wrap, tree, is_leaf=_is_weights)
 
 
 def untapped(tree: Any) -> Any:
     """The container with every tap replaced by the weights it now holds."""
-    return jax.tree.map(lambda leaf: leaf.weights if isinstance(leaf, Tap) else leaf, tree, is_leaf=_is_tap)
+    return jax.tree.map(lambda leaf: leaf.weights if isinstance(leaf, Pathway) else leaf, tree, is_leaf=_is_tap)
 
 
-def taps(tree: Any) -> list[Tap]:
+def taps(tree: Any) -> list[Pathway]:
     """The taps in a container."""
-    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_tap) if isinstance(leaf, Tap)]
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=_is_tap) if isinstance(leaf, Pathway)]
 
 
 def matrices(tree: Any) -> list[Weights]:
@@ -312,4 +312,4 @@ def _is_weights(leaf: Any) -> bool:
 
 
 def _is_tap(leaf: Any) -> bool:
-    return isinstance(leaf, Tap)
+    return isinstance(leaf, Pathway)

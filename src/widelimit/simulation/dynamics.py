@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from ..faults import DIVERGED
 from ..networks import Architecture
-from ..optimizers import Optimizer
+from ..optimizers import SGD
 from ..problem import Loss
 from ..rules import (
     Draw,
@@ -30,7 +30,7 @@ from ..rules import (
     untapped,
     with_matrices,
 )
-from ..weights import DenseFabric, Fabric, Traffic, Weights, overlap
+from ..weights import Finite, Usage, Weights, Width, overlap
 from . import kernels
 from .network import Activity, Inputs, Loom, Network
 
@@ -39,7 +39,7 @@ class Given(eqx.Module):
     """What a run is given, as arrays: changing a number in it compiles nothing again."""
 
     net: Architecture
-    optimizer: Optimizer
+    optimizer: SGD
     inputs: Inputs
     y: Float[Array, "sample output_unit"]
     batches: Int[Array, "step row"] | None = None
@@ -64,7 +64,7 @@ class State(eqx.Module):
     diverged_at: Int[Array, ""]
 
 
-class Moment(eqx.Module):
+class Snapshot(eqx.Module):
     """The fields of one step: after the forward and backward passes, before the update.
 
     `sent_forward` is the network between the passes: test points are evaluated with the weights that the training
@@ -83,17 +83,17 @@ class Moment(eqx.Module):
 
 @dataclass(frozen=True)
 class Dynamics:
-    """The training dynamics of one rule on one fabric. `traffic` and `feedback_traffic` come from [`survey`]."""
+    """The training dynamics of one rule on one width. `usage` and `feedback_usage` come from [`survey`]."""
 
     rule: Rule
-    fabric: Fabric
+    width: Width
     loss: Loss
     outputs: int
     centred: bool
     fields: bool
     positions: bool
-    traffic: tuple[Traffic, ...]
-    feedback_traffic: tuple[Traffic, ...]
+    usage: tuple[Usage, ...]
+    feedback_usage: tuple[Usage, ...]
 
     @property
     def _unweighted(self) -> bool:
@@ -103,13 +103,13 @@ class Dynamics:
 
     def start(self, given: Given, seed: tuple[int, ...] | None) -> State:
         """The state at initialisation; without a seed, shapes alone, for planning."""
-        loom, network, draw, feedback = self._weave(given, seed, self.feedback_traffic.__getitem__)
+        loom, network, draw, feedback = self._weave(given, seed, self.feedback_usage.__getitem__)
         for population in loom.populations:
-            self.fabric.check(population)
+            self.width.check(population)
         learns = draw.learns(feedback)
         network, feedback = loom.furnish(network), draw.furnish(feedback)
         remembers = given.optimizer.remembers
-        dtype = self.fabric.dtype
+        dtype = given.y.dtype
         return State(
             network=network,
             feedback=feedback,
@@ -126,33 +126,33 @@ class Dynamics:
         )
 
     def _weave(
-        self, given: Given, seed: tuple[int, ...] | None, feedback_traffic: Callable[[int], Traffic]
+        self, given: Given, seed: tuple[int, ...] | None, feedback_usage: Callable[[int], Usage]
     ) -> tuple[Loom, Network, Draw, Any]:
         """The network and the rule's own random objects, with what made them."""
-        loom = Loom(given.net, self.fabric, given.inputs, self.outputs, self.traffic, seed)
+        loom = Loom(given.net, self.width, given.inputs, self.outputs, self.usage, seed)
         network = loom.weave()
-        draw = Draw(self.fabric, loom.populations, loom.fields, self.outputs, feedback_traffic)
+        draw = Draw(self.width, loom.populations, loom.fields, self.outputs, feedback_usage)
         return loom, network, draw, self.rule.feedback(draw)
 
     # --- one step
 
     def advance(self, given: Given, state: State) -> tuple[State, dict[str, Any]]:
         """Measure the state, then take one step."""
-        state, moment = self._look(given, state)
-        record = self._record(given, state, moment)
+        state, snapshot = self._look(given, state)
+        record = self._record(given, state, snapshot)
         state = eqx.tree_at(lambda s: s.test_origin, state, record["test_origin"])
         batch = given.batch(state.step)
         if batch is not None:  # all samples were measured; a batch of them is learned from
-            state = dataclasses.replace(state, network=moment.network, feedback=moment.feedback)
-            state, moment = self._look(given, state, batch)
-        return self._update(given, state, moment), record
+            state = dataclasses.replace(state, network=snapshot.network, feedback=snapshot.feedback)
+            state, snapshot = self._look(given, state, batch)
+        return self._update(given, state, snapshot), record
 
     def proceed(self, given: Given, state: State, steps: Int[Array, ""]) -> State:
         """Take a number of steps without measuring."""
         step = lambda _, s: self._update(given, *self._look(given, s, given.batch(s.step)))  # noqa: E731
         return lax.fori_loop(0, steps, step, state)
 
-    def _look(self, given: Given, state: State, batch: Int[Array, " row"] | None = None) -> tuple[State, Moment]:
+    def _look(self, given: Given, state: State, batch: Int[Array, " row"] | None = None) -> tuple[State, Snapshot]:
         """The forward pass, the error and the backward pass, of all samples or of a batch."""
         activity, network = state.network.forward(given.net, given.inputs.train, batch)
         first = state.step == 0
@@ -177,12 +177,12 @@ class Dynamics:
         signals = sweep(self.rule, view)
         after = eqx.tree_at(lambda n: n.layers, network, untapped(layers))
         lessons = tuple(tap.lessons for tap in taps(feedback))
-        return state, Moment(after, untapped(feedback), activity, output, error, signals, lessons, network)
+        return state, Snapshot(after, untapped(feedback), activity, output, error, signals, lessons, network)
 
-    def _update(self, given: Given, state: State, moment: Moment) -> State:
-        """Every weight matrix learns from the samples of the moment."""
-        error = at_each_position(moment.error, given.inputs.geometry.positions)
-        posts = [*(error * g if self._unweighted else g for g in moment.signals), moment.error]
+    def _update(self, given: Given, state: State, snapshot: Snapshot) -> State:
+        """Every weight matrix learns from the samples of the snapshot."""
+        error = at_each_position(snapshot.error, given.inputs.geometry.positions)
+        posts = [*(error * g if self._unweighted else g for g in snapshot.signals), snapshot.error]
 
         def learn(
             weights: Weights, lessons: Sequence[tuple[Array, Array]], velocity: Array | None
@@ -196,7 +196,7 @@ class Dynamics:
             *(
                 learn(weights, [(post, code)], velocity)
                 for weights, post, code, velocity in zip(
-                    moment.network.layers, posts, moment.activity.codes, state.velocity, strict=True
+                    snapshot.network.layers, posts, snapshot.activity.codes, state.velocity, strict=True
                 )
             ),
             strict=True,
@@ -204,15 +204,15 @@ class Dynamics:
         own = [
             learn(weights, lessons, velocity)
             for weights, lessons, velocity in zip(
-                matrices(moment.feedback), moment.lessons, state.feedback_velocity, strict=True
+                matrices(snapshot.feedback), snapshot.lessons, state.feedback_velocity, strict=True
             )
         ]
         return eqx.tree_at(
             lambda s: (s.network, s.feedback, s.velocity, s.feedback_velocity, s.step),
             state,
             (
-                eqx.tree_at(lambda n: n.layers, moment.network, layers),
-                with_matrices(moment.feedback, [weights for weights, _ in own]),
+                eqx.tree_at(lambda n: n.layers, snapshot.network, layers),
+                with_matrices(snapshot.feedback, [weights for weights, _ in own]),
                 velocity,
                 tuple(velocity for _, velocity in own),
                 state.step + 1,
@@ -222,15 +222,15 @@ class Dynamics:
 
     # --- what is measured
 
-    def _record(self, given: Given, state: State, moment: Moment) -> dict[str, Any]:
-        activity, network = moment.activity, moment.network
-        test_output = moment.sent_forward.test_forward(given.net, given.inputs.test)
-        if self.fabric.resamples and self.centred:
-            test_origin = moment.sent_forward.initially().test_forward(given.net, given.inputs.test)
+    def _record(self, given: Given, state: State, snapshot: Snapshot) -> dict[str, Any]:
+        activity, network = snapshot.activity, snapshot.network
+        test_output = snapshot.sent_forward.test_forward(given.net, given.inputs.test)
+        if self.width.resamples and self.centred:
+            test_origin = snapshot.sent_forward.initially().test_forward(given.net, given.inputs.test)
         else:
             test_origin = jnp.where((state.step == 0) & self.centred, test_output, state.test_origin)
         geometry = given.inputs.geometry
-        z, gradients, pseudo_gradients = self._measure(given, moment)
+        z, gradients, pseudo_gradients = self._measure(given, snapshot)
         features = [overlap(phi, phi) for phi in activity.features]
         features[0] = given.inputs.train @ given.inputs.train.T / geometry.dimension
         pseudo = [kernels.blocks(g, p) for g, p in zip(gradients, pseudo_gradients, strict=True)]
@@ -241,9 +241,9 @@ class Dynamics:
         }
         norms = jnp.stack([jnp.mean(p**2, axis=2) for p in pseudo_gradients])
         record = {
-            "output": moment.output,
-            "error": moment.error,
-            "loss": jnp.sum(self.loss.value(moment.output, given.y)),
+            "output": snapshot.output,
+            "error": snapshot.error,
+            "loss": jnp.sum(self.loss.value(snapshot.output, given.y)),
             "test_output": test_output - test_origin,
             "test_origin": test_origin,
             **{
@@ -275,17 +275,17 @@ class Dynamics:
         return record
 
     def _measure(
-        self, given: Given, moment: Moment, note: Callable[[Any], None] = lambda taps: None
+        self, given: Given, snapshot: Snapshot, note: Callable[[Any], None] = lambda taps: None
     ) -> tuple[list[Array], list[Array], list[Array]]:
         """z^ℓ, g^ℓ and g̃^ℓ for ℓ = 1..L, each (row, output, neuron), by probes that leave no trace."""
         samples, outputs = given.y.shape
         positions = given.inputs.geometry.positions
-        layers, feedback = tapped(moment.network.layers, True), tapped(moment.feedback, True)
+        layers, feedback = tapped(snapshot.network.layers, True), tapped(snapshot.feedback, True)
         # Every sample once for each output, with all its positions: rows (sample, output, position).
-        activity, error, y = _repeated((moment.activity, moment.error, given.y), samples, outputs)
+        activity, error, y = _repeated((snapshot.activity, snapshot.error, given.y), samples, outputs)
         unit = jnp.tile(jnp.eye(outputs, dtype=error.dtype), (samples, 1))
         view = View(layers, feedback, activity, error, y, unit, skips=given.net.skips)
-        signals = list(moment.signals)
+        signals = list(snapshot.signals)
         if not self.rule.linear_in_error:
             size = jnp.sum(error**2, axis=1, keepdims=True)
             share = jnp.sum(error * unit, axis=1, keepdims=True) / jnp.where(size > 0, size, 1)
@@ -322,20 +322,18 @@ def _repeated(tree: Any, samples: int, times: int) -> Any:
 
 
 def survey(dynamics: Dynamics, given: Given) -> Dynamics:
-    """The dynamics with its traffic filled in, by running the rule once on shapes alone.
+    """The dynamics with its usage filled in, by running the rule once on shapes alone.
 
     The rule is asked, not told: what it sends through which matrix, and whether it wants initial weights, is read off
     its own calls, so that a rule's author declares nothing and unused parts of a matrix are never kept.
     """
     rows = len(given.inputs.train)
-    everything = Traffic(forward=rows, backward=rows, initial=True)
-    notes: list[Traffic] = []
-    feedback_notes: list[Traffic] = []
+    everything = Usage(forward=rows, backward=rows, initial=True)
+    notes: list[Usage] = []
+    feedback_notes: list[Usage] = []
 
     def dry_run(given: Given) -> None:
-        trial = dataclasses.replace(
-            dynamics, fabric=DenseFabric(2, given.y.dtype), traffic=(everything,) * given.net.hidden_layers
-        )
+        trial = dataclasses.replace(dynamics, width=Finite(2), usage=(everything,) * given.net.hidden_layers)
         loom, network, draw, feedback = trial._weave(given, None, lambda _: everything)
         activity, network = loom.furnish(network).forward(given.net, given.inputs.train)
         trained = (tapped(network.layers), tapped(feedback))
@@ -343,13 +341,13 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
         signals = sweep(dynamics.rule, view)
         probed: list[Any] = []
         lessons = tuple(tap.lessons for tap in taps(trained[1]))
-        moment = Moment(network, feedback, activity, given.y, given.y, signals, lessons, network)
-        trial._measure(given, moment, probed.append)
+        snapshot = Snapshot(network, feedback, activity, given.y, given.y, signals, lessons, network)
+        trial._measure(given, snapshot, probed.append)
 
-        def note(weights: Weights, forward: bool) -> Traffic:
+        def note(weights: Weights, forward: bool) -> Usage:
             in_training = [tap for tap in taps(trained) if tap.origin is weights]
             in_probes = [tap for tap in taps(probed) if tap.origin is weights]
-            return Traffic(
+            return Usage(
                 forward=rows if forward else sum(tap.taught for tap in in_training),
                 backward=sum(tap.sent for tap in in_training),
                 tests=len(given.inputs.test) if forward else 0,
@@ -361,4 +359,4 @@ def survey(dynamics: Dynamics, given: Given) -> Dynamics:
         feedback_notes.extend(note(weights, forward=False) for weights in draw.made)
 
     jax.eval_shape(dry_run, given)
-    return dataclasses.replace(dynamics, traffic=tuple(notes), feedback_traffic=tuple(feedback_notes))
+    return dataclasses.replace(dynamics, usage=tuple(notes), feedback_usage=tuple(feedback_notes))

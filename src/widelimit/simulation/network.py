@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from ..networks import Architecture, Geometry, Pointwise, ReceptiveField, rows_of
 from ..problem import Task
-from ..weights import DenseWeights, Fabric, Population, Traffic, Weights, readout
+from ..weights import DenseWeights, Population, Usage, Weights, Width, readout, scatters
 
 
 class Inputs(eqx.Module):
@@ -111,13 +111,19 @@ class Network(eqx.Module):
         return eqx.tree_at(lambda n: n.layers, self, tuple(weights.initially() for weights in self.layers))
 
 
-def populations(net: Architecture, fabric: Fabric, seed: tuple[int, ...] | None) -> tuple[Population, ...]:
+def populations(
+    net: Architecture, width: Width, seed: tuple[int, ...] | None, dtype: Any, many_rows: bool
+) -> tuple[Population, ...]:
     """The populations of the hidden layers ℓ = 1..L; without a seed, shapes alone.
 
     Where layers add to one another neuron by neuron, a neuron's fields at all layers are one joint process: all layers
     are then one population.
     """
-    make = lambda layer: fabric.population(None if seed is None else np.random.default_rng([*seed, layer]))  # noqa: E731
+
+    def make(layer: int) -> Population:
+        generator = None if seed is None else np.random.default_rng([*seed, layer])
+        return width.population(generator, dtype, many_rows)
+
     if net.skips:
         return (make(0),) * net.hidden_layers
     return tuple(make(layer) for layer in range(net.hidden_layers))
@@ -133,26 +139,27 @@ class Loom:
     def __init__(
         self,
         net: Architecture,
-        fabric: Fabric,
+        width: Width,
         inputs: Inputs,
         outputs: int,
-        traffic: tuple[Traffic, ...],
+        usage: tuple[Usage, ...],
         seed: tuple[int, ...] | None,
     ):
         self.net = net
-        self.fabric = fabric
+        self.width = width
         self.inputs = inputs
         self.outputs = outputs
-        self.traffic = traffic
-        self.populations = populations(net, fabric, seed)
+        self.usage = usage
+        many_rows = any(scatters(field) for field in inputs.geometry.fields[:-1])
+        self.populations = populations(net, width, seed, inputs.train.dtype, many_rows)
         self._gating: list[Array] = []
 
     def weave(self) -> Network:
-        """A network at initialisation; `traffic[ℓ − 1]` says what passes through the weights above layer ℓ = 1..L."""
+        """A network at initialisation; `usage[ℓ − 1]` says what passes through the weights above layer ℓ = 1..L."""
         trained = self.inputs.trained
         first = self._first(self.populations[0].draw(trained))
         hidden = tuple(
-            self.fabric.weights(*between, field)
+            self.width.weights(*between, field)
             for between, field in zip(self._between(), self.fields[:-1], strict=True)
         )
         if self.net.nonlinearity.gated:
@@ -164,12 +171,12 @@ class Loom:
         for layer, population in enumerate(self.populations, start=1):
             population.avoid(lambda layer=layer: features()[layer])
         hidden = tuple(
-            self.fabric.with_backward(weights, *between)
+            self.width.with_backward(weights, *between)
             for weights, between in zip(hidden, self._between(), strict=True)
         )
-        keep = self.fabric.resamples or self.traffic[-1].initial
-        traffic = dataclasses.replace(self.traffic[-1], initial=keep)
-        last = readout(self.populations[-1], self.outputs, traffic, self.fields[-1])
+        keep = self.width.resamples or self.usage[-1].initial
+        usage = dataclasses.replace(self.usage[-1], initial=keep)
+        last = readout(self.populations[-1], self.outputs, usage, self.fields[-1])
         return Network((first, *hidden, last), gates, (None,) * len(gates))
 
     def furnish(self, network: Network) -> Network:
@@ -183,7 +190,7 @@ class Loom:
             for field, population in zip(self._gating, self.populations, strict=False)
         ]
         hidden = tuple(
-            self.fabric.with_measurements(weights, *between)
+            self.width.with_measurements(weights, *between)
             for weights, between in zip(hidden, self._between(), strict=True)
         )
         layers = (self._first(matrix), *hidden, last)
@@ -191,7 +198,7 @@ class Loom:
 
     def _first(self, matrix: Float[Array, "coordinate neuron"]) -> DenseWeights:
         field = Pointwise(self.inputs.geometry.positions)
-        return DenseWeights(matrix, self._scale, keep_initial=self.fabric.resamples, field=field)
+        return DenseWeights(matrix, self._scale, keep_initial=self.width.resamples, field=field)
 
     @property
     def fields(self) -> tuple[ReceptiveField, ...]:
@@ -202,8 +209,8 @@ class Loom:
     def _scale(self) -> float:
         return 1 / math.sqrt(self.inputs.geometry.dimension)
 
-    def _between(self) -> list[tuple[Population, Population, Traffic]]:
-        return list(zip(self.populations, self.populations[1:], self.traffic[:-1], strict=False))
+    def _between(self) -> list[tuple[Population, Population, Usage]]:
+        return list(zip(self.populations, self.populations[1:], self.usage[:-1], strict=False))
 
     def _gates(self, x: Array) -> tuple[Array | None, ...]:
         if not self.net.nonlinearity.gated:

@@ -1,8 +1,7 @@
-"""What a run will be, before it starts: the fabric that its arguments ask for, and the memory that it will take."""
+"""What a run will be, before it starts: what its width leaves open, and the memory that it will take."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -10,54 +9,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import checks
 from ..checks import ArgumentError
 from ..memory import available_memory
 from ..networks import Architecture, Geometry
-from ..optimizers import Optimizer
+from ..optimizers import SGD
 from ..problem import Task
 from ..rules import Rule
-from ..weights import DeferredFabric, DenseFabric, Fabric, default_truncation
+from ..weights import Finite, Infinite, Width, scatters
 from .dynamics import Dynamics, Given, survey
 from .network import Inputs
 
 
-def plan_fabric(
-    net: Architecture,
-    task: Task,
-    width: float,
-    particles: int,
-    capacity: int | None,
-    tolerance: float | None,
-    growth: int | None,
-    steps: int,
-    precision: str,
-) -> Fabric:
-    """The fabric that the arguments of `train` ask for; raises `ArgumentError` where they cannot serve."""
-    checks.integer("particles", particles, at_least=2)
-    if growth is not None:
-        checks.integer("growth", growth, at_least=1)
-    if tolerance is not None:
-        checks.number("tolerance", tolerance, at_least=0, below=1)
-    if capacity is not None:
-        checks.integer("capacity", capacity, at_least=1)
-    if (
-        isinstance(width, bool)
-        or not isinstance(width, (int, float, np.integer))
-        or not (width == math.inf or (width >= 1 and width == int(width)))
-    ):
-        raise ArgumentError(f"width must be a whole number of neurons, at least 1, or math.inf; got {width!r}.")
-    if not math.isinf(width):
-        return DenseFabric(int(width), precision)
+def planned_width(width: Width | float, net: Architecture, task: Task, steps: int) -> Width:
+    """The width of a run, with what it leaves open chosen for the task.
+
+    A number is that of neurons, `math.inf` the limit. **Raises:** `ArgumentError` for anything else.
+    """
+    if not isinstance(width, Width):
+        whole = isinstance(width, (int, float, np.integer, np.floating)) and not isinstance(width, bool)
+        if not whole or not (width == math.inf or (width >= 1 and width == int(width))):
+            raise ArgumentError(
+                "width must be a whole number of neurons, at least 1, or math.inf, or widelimit.Finite(neurons) or "
+                f"widelimit.Infinite(particles, ...); got {width!r}."
+            )
+        width = Infinite() if math.isinf(width) else Finite(int(width))
+    if not isinstance(width, Infinite):
+        return width
     geometry = net.geometry(task.shape)
     rows = task.samples * geometry.positions
-    hidden = geometry.fields[:-1]
-    scatter = max((field.matrices for field in hidden), default=1) > 1
-    fits = _fits(net, geometry, task, particles, scatter)
-    truncation = default_truncation(net.nonlinearity.linear, rows, steps, fits, scatter, capacity)
-    asked = {"tolerance": tolerance, "growth": growth}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    return DeferredFabric(particles, precision, dataclasses.replace(truncation, **asked))
+    scatter = any(scatters(field) for field in geometry.fields[:-1])
+    fits = _fits(net, geometry, task, width.size, scatter)
+    return width.planned(net.nonlinearity.linear, rows, steps, scatter, fits)
 
 
 def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, scatter: bool) -> int:
@@ -79,8 +61,8 @@ def prepare(
     net: Architecture,
     task: Task,
     rule: Rule,
-    optimizer: Optimizer,
-    fabric: Fabric,
+    optimizer: SGD,
+    width: Width,
     precision: str,
     centred: bool = True,
     fields: bool = False,
@@ -99,7 +81,7 @@ def prepare(
         jnp.asarray(task.y, precision),
         None if batches is None else jnp.asarray(batches),
     )
-    return survey(Dynamics(rule, fabric, task.loss, task.outputs, centred, fields, positions, (), ()), given), given
+    return survey(Dynamics(rule, width, task.loss, task.outputs, centred, fields, positions, (), ()), given), given
 
 
 def check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:

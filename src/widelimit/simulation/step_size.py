@@ -7,6 +7,7 @@ import numpy as np
 from .. import checks
 from ..checks import ArgumentError
 from ..networks import Architecture
+from ..optimizers import SGD
 from ..problem import Task
 from ..rules import GradientDescent, Rule
 from ..theory import lazy
@@ -67,7 +68,7 @@ def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progre
             task,
             rule,
             width=_WIDTH,
-            step_size=1.0,
+            optimizer=SGD(1.0),
             steps=0,
             replicates=4,
             seed=seed,

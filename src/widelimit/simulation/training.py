@@ -6,6 +6,7 @@ import json
 import math
 import time
 import warnings
+from typing import Literal
 
 import jax
 import xarray as xr
@@ -14,15 +15,16 @@ from tqdm.auto import tqdm
 from .. import checks
 from ..faults import DivergenceWarning, TrainingInterrupted, TruncationWarning
 from ..networks import Architecture
-from ..optimizers import Optimizer
+from ..optimizers import SGD
 from ..precision import at_precision
-from ..problem import Task, batch_order
+from ..problem import Batches, Task
 from ..programs import make_room
 from ..progress import progress_bar
-from ..results import described
+from ..results import Record, described
 from ..rules import GradientDescent, Rule
+from ..weights import Infinite, Width, scatters
 from .dynamics import Dynamics, Given
-from .planning import check_memory, plan_fabric, prepare
+from .planning import check_memory, planned_width, prepare
 from .recording import Recording, collect
 
 _PIECE = 50  # steps between two looks at the keyboard and the progress bar
@@ -33,24 +35,14 @@ def train(
     task: Task,
     rule: Rule | None = None,
     *,
-    width: float = math.inf,
-    particles: int = 4000,
-    step_size: float,
+    width: Width | float = math.inf,
+    optimizer: SGD | Literal["auto"],
     steps: int,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    batch_size: int | None = None,
-    batch_seed: int = 0,
-    record_every: int = 1,
+    batches: Batches | None = None,
+    record: Record | None = None,
     replicates: int = 4,
     seed: int = 0,
     centred: bool = True,
-    positions: bool = False,
-    two_time: bool = False,
-    fields: bool = False,
-    capacity: int | None = None,
-    tolerance: float | None = None,
-    growth: int | None = None,
     precision: str = "float64",
     progress: bool | None = None,
 ) -> xr.Dataset:
@@ -59,27 +51,18 @@ def train(
     **Arguments:**
 
     - `net`, `task`, `rule`: what is trained, on what, how; the rule is gradient descent unless given.
-    - `width`: N of a finite network, or `math.inf` for the mean-field limit.
-    - `particles`: S, the Monte Carlo samples per layer at infinite width; errors fall as 1/√S.
-    - `step_size` η, `steps`: time is step × η. Steps are exact at every width; there is no limit η → 0. The loss is a
-      sum over samples, so stable step sizes shrink as samples are added: see [`suggest_step_size`].
-    - `momentum`, `weight_decay`: see [`Optimizer`].
-    - `batch_size`, `batch_seed`: minibatches. Each step learns from `batch_size` samples, all of them unless given; the
-      sum over samples in the loss is then over the batch, so an epoch takes P/`batch_size` steps of the same size.
-      Epochs are random permutations from `batch_seed`, the same for all replicates and at every width: the order of
-      the data is part of the problem.
-    - `record_every`: steps 0, record_every, 2·record_every, … up to `steps` are recorded, each as it was before its
-      own update.
+    - `width`: [`Infinite`] for the mean-field limit, [`Finite`] for a network; `math.inf` and a number of neurons stand
+      for them.
+    - `optimizer`: [`SGD`], with the step size η; time is step × η. Steps are exact at every width; there is no limit
+      η → 0. The loss is a sum over samples, so stable step sizes shrink as samples are added: "auto" stands for
+      `SGD("auto")`, which takes what [`suggest_step_size`] says.
+    - `steps`: how many.
+    - `batches`: [`Batches`], for minibatches; all samples at every step unless given.
+    - `record`: [`Record`], which kernels and fields are recorded and when; all kernels at every step unless given.
     - `replicates`: independent repetitions; standard errors are over them. Replicate r with seed s is the same
       whatever the number of replicates.
     - `centred`: subtract the initial output, which is zero at infinite width and O(1/(γ0√N)) in a finite network.
       At infinite width it is always subtracted.
-    - `positions`: also record Φ^ℓ, G^ℓ and G̃^ℓ between all pairs of positions of a convolutional network; what is
-      recorded anyhow is averaged over positions, (1/A) Σ_a Φ^ℓ_{aa}.
-    - `two_time`: also record Φ^ℓ(t, s) and G̃^ℓ(t, s) at all pairs of recorded steps.
-    - `fields`: also keep h^ℓ and z^ℓ of every neuron or particle at the last recorded step.
-    - `capacity`, `tolerance`, `growth`: how much of each deferred matrix is kept; see "How infinite width works
-      here". Ignored at finite width.
     - `precision`: "float64" or "float32". Half the time, and errors of about 1e-3, which is below the sampling error
       of most runs; deep linear networks are exact in double precision only.
     - `progress`: show a progress bar; by default on a terminal only.
@@ -95,27 +78,34 @@ def train(
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
     _check_hashable(rule)
-    optimizer = Optimizer(step_size, momentum, weight_decay)
+    sgd = SGD(optimizer) if isinstance(optimizer, str) else optimizer
+    checks.instance("optimizer", sgd, SGD, "widelimit.SGD(step_size=0.1)")
     checks.integer("steps", steps, at_least=0)
-    checks.integer("record_every", record_every, at_least=1)
     checks.integer("replicates", replicates, at_least=1)
     checks.integer("seed", seed, at_least=0)
     checks.known("precision", precision, ("float64", "float32"))
-    batches = None if batch_size is None else batch_order(task.samples, batch_size, steps + 1, batch_seed)
-    if batch_size == task.samples:  # in any order, all of them
-        batches = None
-    fabric = plan_fabric(net, task, width, particles, capacity, tolerance, growth, steps, precision)
-    infinite = math.isinf(width)
+    record = Record() if record is None else record
+    checks.instance("record", record, Record, "widelimit.Record(every=10)")
+    record = record.of(task.samples, len(task.x_test))
+    two_time, fields = record.two_time, record.fields
+    order = None
+    if batches is not None:
+        checks.instance("batches", batches, Batches, "widelimit.Batches(size=32)")
+        order = batches.order(task.samples, steps + 1)
+        if batches.size == task.samples:  # in any order, all of them
+            order = None
+    planned = planned_width(width, net, task, steps)
+    infinite = isinstance(planned, Infinite)
     configuration = {
         **described(net, task, rule),
-        **fabric.describe(),
-        "step_size": float(step_size),
+        **planned.describe(),
+        "step_size": float(sgd.step_size),
         "steps": int(steps),
-        "momentum": float(momentum),
-        "weight_decay": float(weight_decay),
-        "batch_size": None if batch_size is None else int(batch_size),
-        "batch_seed": int(batch_seed),
-        "record_every": int(record_every),
+        "momentum": float(sgd.momentum),
+        "weight_decay": float(sgd.weight_decay),
+        "batch_size": None if batches is None else int(batches.size),
+        "batch_seed": 0 if batches is None else int(batches.seed),
+        "record_every": int(record.every),
         "replicates": int(replicates),
         "seed": int(seed),
         "centred": bool(centred) or infinite,
@@ -125,16 +115,25 @@ def train(
     make_room()
     with at_precision(precision):
         dynamics, given = prepare(
-            net, task, rule, optimizer, fabric, precision, centred or infinite, two_time or fields, batches, positions
+            net,
+            task,
+            rule,
+            sgd,
+            planned,
+            precision,
+            centred or infinite,
+            two_time or fields,
+            order,
+            record.positions,
         )
-        recorded = range(0, steps + 1, record_every)
+        recorded = range(0, steps + 1, record.every)
         check_memory(dynamics, given, len(recorded), replicates, two_time)
         runs: list[Recording] = []
         interrupted = False
         bar = progress_bar(
             progress,
             total=replicates * recorded[-1],
-            desc=f"{type(rule).__name__}, width {'∞' if infinite else int(width)}",
+            desc=f"{type(rule).__name__}, width {'∞' if infinite else planned.size}",
             unit="step",
         )
         with bar:
@@ -146,9 +145,9 @@ def train(
                     interrupted = True
                     break
         configuration["seconds"] = time.perf_counter() - began
-        result = collect(task, runs, step_size, {"configuration": json.dumps(configuration)})
-    _warn_of_divergence(runs, step_size)
-    _warn_of_truncation(result, net, configuration.get("scatter", False))
+        result = collect(task, runs, float(sgd.step_size), {"configuration": json.dumps(configuration)})
+    _warn_of_divergence(runs, float(sgd.step_size))
+    _warn_of_truncation(result, net, any(scatters(field) for field in net.geometry(task.shape).fields[:-1]))
     if interrupted:
         raise TrainingInterrupted(result)
     return result

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..optimizers import Optimizer
+from ..optimizers import SGD
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Memory:
     learned: np.ndarray
 
     @classmethod
-    def of(cls, optimizer: Optimizer, steps: int) -> Memory:
+    def of(cls, optimizer: SGD, steps: int) -> Memory:
         """The memory at steps 0..`steps`."""
         size, momentum = float(optimizer.step_size), float(optimizer.momentum)
         keep = 1 - size * float(optimizer.weight_decay)

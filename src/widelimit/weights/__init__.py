@@ -1,23 +1,24 @@
 """The two kinds of weights behind one interface: dense (finite width) and deferred (infinite width)."""
 
-from .base import Fabric, Traffic, Weights
+from .base import Usage, Weights, Width
 from .basis import Truncation
-from .deferred import DeferredFabric, DeferredWeights, default_truncation
-from .dense import DenseFabric, DenseWeights, readout
+from .deferred import DeferredWeights, Infinite, default_truncation, scatters
+from .dense import DenseWeights, Finite, readout
 from .population import Population
 from .products import overlap
 
 __all__ = [
-    "DeferredFabric",
     "DeferredWeights",
-    "DenseFabric",
     "DenseWeights",
-    "Fabric",
+    "Finite",
+    "Infinite",
     "Population",
-    "Traffic",
     "Truncation",
+    "Usage",
     "Weights",
+    "Width",
     "default_truncation",
     "overlap",
     "readout",
+    "scatters",
 ]

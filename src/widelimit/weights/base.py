@@ -1,8 +1,8 @@
 """What a weight matrix is: something to multiply by, to multiply by the transpose of, and to add outer products to.
 
 A rule, an optimiser and the training loop are written against `Weights`, and never ask which kind they hold. A
-`Fabric` is what a network is woven from at one width: it makes the populations of neurons and the weights between
-them, and is the one place where finite and infinite width differ.
+`Width` makes the populations of neurons and the weights between them, and is the one place where finite and infinite
+width differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .population import Population
 
 
 @dataclass(frozen=True)
-class Traffic:
+class Usage:
     """What passes through a weight matrix during training: decides what it has to keep.
 
     `forward` and `backward` rows are sent at each step in these directions; `tests` rows are evaluated at recorded
@@ -112,11 +112,13 @@ class Weights(eqx.Module):
         """Numbers that say how well the matrix is represented; empty where it is exact."""
 
 
-class Fabric(abc.ABC):
-    """What a network is woven from at one width."""
+class Width(abc.ABC):
+    """How wide a network is: [`Finite`] or [`Infinite`]."""
 
-    size: int
-    dtype: Any
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """Neurons (finite width) or particles (infinite width) of one hidden layer."""
 
     @property
     @abc.abstractmethod
@@ -128,22 +130,25 @@ class Fabric(abc.ABC):
         """
 
     @abc.abstractmethod
-    def population(self, generator: np.random.Generator | None) -> Population:
-        """The neurons (finite width) or particles (infinite width) of one hidden layer; see `Population`."""
+    def population(self, generator: np.random.Generator | None, dtype: Any, many_rows: bool) -> Population:
+        """The neurons or particles of one hidden layer; see `Population`.
+
+        `many_rows` says that each sample has so many rows, as in a convolution, that not all of them can be matched.
+        """
 
     @abc.abstractmethod
-    def weights(self, below: Population, above: Population, traffic: Traffic, field: ReceptiveField) -> Weights:
+    def weights(self, below: Population, above: Population, usage: Usage, field: ReceptiveField) -> Weights:
         """Random weights between two hidden populations, entries iid N(0, 1), scale 1/√N, ready for the forward pass.
 
         A network is made in three rounds, so that each is matched to those before it: forward, backward, measurements.
         """
 
     @abc.abstractmethod
-    def with_backward(self, weights: Weights, below: Population, above: Population, traffic: Traffic) -> Weights:
+    def with_backward(self, weights: Weights, below: Population, above: Population, usage: Usage) -> Weights:
         """The weights with what the backward pass needs."""
 
     @abc.abstractmethod
-    def with_measurements(self, weights: Weights, below: Population, above: Population, traffic: Traffic) -> Weights:
+    def with_measurements(self, weights: Weights, below: Population, above: Population, usage: Usage) -> Weights:
         """The weights with what test points and probes need."""
 
     @abc.abstractmethod
@@ -152,4 +157,4 @@ class Fabric(abc.ABC):
 
     @abc.abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What identifies the fabric in the configuration of a run."""
+        """What identifies the width in the configuration of a run."""

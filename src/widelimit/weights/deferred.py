@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import checks
 from ..checks import ArgumentError
 from ..networks import ReceptiveField
-from .base import Fabric, Traffic, Weights
+from .base import Usage, Weights, Width
 from .basis import Code, Revealed, Truncation
 from .population import MatchedPopulation, Population
 from .products import correlate
@@ -103,56 +104,102 @@ class DeferredWeights(Weights):
 
 @final
 @dataclass(frozen=True)
-class DeferredFabric(Fabric):
-    """A network of infinite width: S particles a layer with matched noise, and deferred weights."""
+class Infinite(Width):
+    """The limit of infinite width, by S particles a layer with matched noise and weights revealed where they are used.
 
-    size: int
-    dtype: Any
-    truncation: Truncation
+    **Arguments:** `particles` S, the Monte Carlo samples of each layer; errors fall as 1/√S. How much of each matrix is
+    kept is chosen from the task unless given (see "How infinite width works here"): `capacity`, the directions that a
+    basis has room for; `tolerance`, the rms relative to the vectors sent above which a residual direction is worth
+    keeping; `growth`, the directions that a basis may gain in one step.
+
+    **Raises:** `ArgumentError` for numbers that cannot serve.
+    """
+
+    particles: int = 4000
+    capacity: int | None = None
+    tolerance: float | None = None
+    growth: int | None = None
+
+    def __post_init__(self):
+        checks.integer("width.particles", self.particles, at_least=2)
+        if self.capacity is not None:
+            checks.integer("width.capacity", self.capacity, at_least=1)
+        if self.tolerance is not None:
+            checks.number("width.tolerance", self.tolerance, at_least=0, below=1)
+        if self.growth is not None:
+            checks.integer("width.growth", self.growth, at_least=1)
+
+    @property
+    def size(self):
+        return int(self.particles)
 
     @property
     def resamples(self):
         return True
 
-    def population(self, generator):
+    def population(self, generator, dtype, many_rows):
         # Where vectors are many, the features of all rows would take the room of everything else.
-        return MatchedPopulation(self.size, self.dtype, generator, self.size // 8 if self.truncation.scatter else None)
+        return MatchedPopulation(self.size, dtype, generator, self.size // 8 if many_rows else None)
 
-    def weights(self, below: Population, above: Population, traffic: Traffic, field: ReceptiveField):
-        sent_up = self._nothing(below, above, traffic.forward, field)
+    def weights(self, below: Population, above: Population, usage: Usage, field: ReceptiveField):
+        sent_up = self._nothing(below, above, usage.forward, field)
+        nothing = jnp.zeros((0, self.size), below.dtype)
         return DeferredWeights(
             sent_up=sent_up,
             sent_down=self._nothing(above, below, 0, field.reversed),
             current=jnp.array(sent_up.noise, copy=True),
-            shrink=jnp.ones((), self.dtype),
-            spare_up=jnp.zeros((0, self.size), self.dtype),
-            spare_down=jnp.zeros((0, self.size), self.dtype),
+            shrink=jnp.ones((), below.dtype),
+            spare_up=nothing,
+            spare_down=nothing,
             field=field,
         )
 
-    def with_backward(self, weights, below, above, traffic):
-        sent_down = self._nothing(above, below, traffic.backward, weights.field.reversed)
+    def with_backward(self, weights, below, above, usage):
+        sent_down = self._nothing(above, below, usage.backward, weights.field.reversed)
         return dataclasses.replace(weights, sent_down=sent_down)
 
-    def with_measurements(self, weights, below, above, traffic):
-        probes = weights.field.reversed.matrices * traffic.probes
-        return dataclasses.replace(weights, spare_up=above.spare(traffic.tests), spare_down=below.spare(probes))
+    def with_measurements(self, weights, below, above, usage):
+        probes = weights.field.reversed.matrices * usage.probes
+        return dataclasses.replace(weights, spare_up=above.spare(usage.tests), spare_down=below.spare(probes))
 
     def _nothing(self, source: Population, sink: Population, load: int, field: ReceptiveField) -> Revealed:
-        truncation = self.truncation if load else dataclasses.replace(self.truncation, capacity=0)
+        """Nothing revealed yet of a matrix from `source` to `sink` that meets `load` vectors in a step."""
+        if self.capacity is None or self.tolerance is None or self.growth is None:
+            raise ValueError("capacity, tolerance and growth must be chosen before weights are made: see `planned`")
+        truncation = Truncation(self.capacity if load else 0, self.tolerance, self.growth, scatters(field))
         return Revealed.nothing(source, sink, load, truncation, field)
+
+    def planned(self, linear: bool, rows: int, steps: int, scatter: bool, fits: int | None = None) -> Infinite:
+        """The same with what was left open chosen, where so many `rows` are sent at each of so many `steps`.
+
+        `linear`: whether the network is; `scatter`: whether what is not kept is scattered (see [`scatters`]); `fits`:
+        the largest capacity that the particles have room for.
+        """
+        chosen = default_truncation(linear, rows, steps, fits, scatter, self.capacity)
+        return Infinite(
+            self.particles,
+            chosen.capacity,
+            chosen.tolerance if self.tolerance is None else self.tolerance,
+            chosen.growth if self.growth is None else self.growth,
+        )
 
     def check(self, population: Population):
         rows = population.rows
         if rows > self.size // 2:
             raise ArgumentError(
-                f"particles: {self.size} particles hold at most {self.size // 2} rows of matched noise, and this run "
-                f"needs {rows} in one layer (basis capacity {self.truncation.capacity}, beside samples, inputs and "
-                f"outputs). Pass particles={2 * rows} or more, or a smaller capacity."
+                f"width.particles: {self.size} particles hold at most {self.size // 2} rows of matched noise, and this "
+                f"run needs {rows} in one layer (basis capacity {self.capacity}, beside samples, inputs and outputs). "
+                f"Pass Infinite(particles={2 * rows}) or more, or a smaller capacity."
             )
 
     def describe(self):
-        return {"width": "inf", "particles": self.size, **dataclasses.asdict(self.truncation)}
+        kept = {"capacity": self.capacity, "tolerance": self.tolerance, "growth": self.growth}
+        return {"width": "inf", "particles": self.size, **kept}
+
+
+def scatters(field: ReceptiveField) -> bool:
+    """Whether vectors are too many for each to pass in a row of its own: where a matrix has several taps."""
+    return field.matrices > 1
 
 
 def default_truncation(

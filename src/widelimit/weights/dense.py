@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .. import checks
 from ..networks import Pointwise, ReceptiveField
-from .base import Fabric, Traffic, Weights
+from .base import Usage, Weights, Width
 from .population import IndependentPopulation, Population
 from .products import correlate, multiply, multiply_back
 
@@ -88,27 +89,38 @@ class DenseWeights(Weights):
 
 @final
 @dataclass(frozen=True)
-class DenseFabric(Fabric):
-    """A network of finite width N: iid neurons and N×N matrices."""
+class Finite(Width):
+    """A network of finite width: iid neurons and N×N matrices.
 
-    size: int
-    dtype: Any
+    **Arguments:** `neurons` N ≥ 1 in each hidden layer; channels, in a convolutional network.
+
+    **Raises:** `ArgumentError` where that is no whole number.
+    """
+
+    neurons: int
+
+    def __post_init__(self):
+        checks.integer("width.neurons", self.neurons, at_least=1)
+
+    @property
+    def size(self):
+        return int(self.neurons)
 
     @property
     def resamples(self):
         return False
 
-    def population(self, generator):
-        return IndependentPopulation(self.size, self.dtype, generator)
+    def population(self, generator, dtype, many_rows):
+        return IndependentPopulation(self.size, dtype, generator)
 
-    def weights(self, below: Population, above: Population, traffic: Traffic, field: ReceptiveField):
+    def weights(self, below: Population, above: Population, usage: Usage, field: ReceptiveField):
         matrix = above.draw(field.matrices * below.size)
-        return DenseWeights(matrix, 1 / math.sqrt(below.size), keep_initial=traffic.initial, field=field)
+        return DenseWeights(matrix, 1 / math.sqrt(below.size), keep_initial=usage.initial, field=field)
 
-    def with_backward(self, weights, below, above, traffic):
+    def with_backward(self, weights, below, above, usage):
         return weights
 
-    def with_measurements(self, weights, below, above, traffic):
+    def with_measurements(self, weights, below, above, usage):
         return weights
 
     def check(self, population: Population):
@@ -118,7 +130,7 @@ class DenseFabric(Fabric):
         return {"width": self.size}
 
 
-def readout(below: Population, outputs: int, traffic: Traffic, field: ReceptiveField) -> DenseWeights:
+def readout(below: Population, outputs: int, usage: Usage, field: ReceptiveField) -> DenseWeights:
     """Weights from a hidden layer to the outputs: f = Σ_a w_a·ϕ_a/N before the factor 1/γ0, and z^L_a = w_a."""
     rows = below.draw(outputs * field.taps).reshape(outputs, -1)
-    return DenseWeights(rows.T, 1 / below.size, 1.0, keep_initial=traffic.initial, field=field)
+    return DenseWeights(rows.T, 1 / below.size, 1.0, keep_initial=usage.initial, field=field)

@@ -14,7 +14,7 @@ from ...checks import ArgumentError
 from ...faults import DivergenceWarning, TrainingInterrupted
 from ...memory import available_memory
 from ...networks import MLP
-from ...optimizers import Optimizer
+from ...optimizers import SGD
 from ...precision import at_precision
 from ...problem import Task
 from ...programs import make_room
@@ -94,7 +94,7 @@ def alternating(
     fully_connected(net, "theory.alternating")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     feedback = feedback_of(rule, "theory.alternating")
-    optimizer = Optimizer(step_size, momentum, weight_decay)
+    optimizer = SGD(step_size, momentum, weight_decay)
     checks.integer("steps", steps, at_least=0)
     checks.integer("samples", samples, at_least=10)
     checks.number("update_speed", update_speed, above=0, at_most=1)

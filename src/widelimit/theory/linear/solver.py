@@ -12,7 +12,7 @@ from ...checks import ArgumentError
 from ...faults import DivergenceWarning
 from ...memory import available_memory
 from ...networks import MLP, Linear
-from ...optimizers import Optimizer
+from ...optimizers import SGD
 from ...problem import Task
 from ...progress import progress_bar
 from ...rules import Rule
@@ -60,7 +60,7 @@ def linear(
         )
     feedback = feedback_of(rule, "theory.linear")
     checks.integer("steps", steps, at_least=0)
-    optimizer = Optimizer(step_size, momentum, weight_decay)
+    optimizer = SGD(step_size, momentum, weight_decay)
     _check_memory(net, task, feedback, steps)
     solution = LinearFields(net, task, feedback, Memory.of(optimizer, steps))
     bar = progress_bar(progress, iterable=range(steps + 1), desc="theory.linear", unit="step")
