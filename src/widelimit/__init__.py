@@ -2,6 +2,7 @@
 
 from . import theory
 from .checks import ArgumentError
+from .faults import DivergenceWarning, RecordWarning, TrainingInterrupted, TruncationWarning
 from .networks import (
     CNN,
     GELU,
@@ -31,8 +32,7 @@ from .rules import (
     SignSymmetric,
     ThreeFactorHebbian,
 )
-from .simulation.step_size import suggest_step_size
-from .simulation.training import DivergenceWarning, TrainingInterrupted, TruncationWarning, train
+from .simulation import Simulation, initialize, suggest_step_size, train
 from .weights import Finite, Infinite
 
 __all__ = [
@@ -61,8 +61,10 @@ __all__ = [
     "Nonlinearity",
     "ReLU",
     "Record",
+    "RecordWarning",
     "Rule",
     "SignSymmetric",
+    "Simulation",
     "SoftmaxCrossEntropy",
     "Softplus",
     "SquaredError",
@@ -73,6 +75,7 @@ __all__ = [
     "TruncationWarning",
     "compare",
     "datasets",
+    "initialize",
     "load",
     "observables",
     "save",

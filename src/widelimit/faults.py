@@ -16,6 +16,10 @@ class TruncationWarning(UserWarning):
     """More of what passes through the hidden matrices was dropped than the result can be trusted with."""
 
 
+class RecordWarning(UserWarning):
+    """Something that is recorded by default is not, because it would take too much memory."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Training was interrupted from the keyboard; `result` holds what had been recorded."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,13 +61,12 @@ class Record:
         if self.samples is not None:
             object.__setattr__(self, "samples", _indices(self.samples))
 
-    def of(self, samples: int, tests: int) -> Record:
-        """The record for a task with so many samples and test points. **Raises:** `ArgumentError` where they lack."""
+    def check(self, samples: int, tests: int) -> None:
+        """Raise unless a task with so many samples and test points has what is asked for."""
         if self.samples is not None and max(self.samples) >= samples:
             raise ArgumentError(f"record.samples: there is no sample {max(self.samples)}; the task has {samples}.")
         if self.test_kernels and not tests:
             raise ArgumentError("record.test_kernels needs test points; pass x_test to the task.")
-        return dataclasses.replace(self)
 
 
 def _indices(samples: Sequence[int]) -> tuple[int, ...]:

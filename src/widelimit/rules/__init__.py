@@ -1,45 +1,39 @@
 """Learning rules, one file each: what travels backward, and what the pseudo-gradient g̃ is."""
 
-from .base import (
-    Draw,
-    Pathway,
-    Rule,
-    View,
-    at_each_position,
-    matrices,
-    sweep,
-    tapped,
-    taps,
-    untapped,
-    with_matrices,
-)
+from .base import PositionVectors, RandomObjects, Rule, numbers_of, sweep
 from .direct_feedback_alignment import DirectFeedbackAlignment
 from .direct_random_target_projection import DirectRandomTargetProjection
 from .feedback_alignment import FeedbackAlignment
 from .gradient_descent import GradientDescent
 from .hebbian import Hebbian
 from .kolen_pollack import KolenPollack
+from .pathway import Batch, Pathway, as_pathways, as_weights, matrices, pathways, with_matrices
 from .sign_symmetric import SignSymmetric
 from .three_factor_hebbian import ThreeFactorHebbian
+from .view import OutputSignal, View, at_each_position
 
 __all__ = [
+    "Batch",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
-    "Draw",
     "FeedbackAlignment",
     "GradientDescent",
     "Hebbian",
     "KolenPollack",
+    "OutputSignal",
     "Pathway",
+    "PositionVectors",
+    "RandomObjects",
     "Rule",
     "SignSymmetric",
     "ThreeFactorHebbian",
     "View",
+    "as_pathways",
+    "as_weights",
     "at_each_position",
     "matrices",
+    "numbers_of",
+    "pathways",
     "sweep",
-    "tapped",
-    "taps",
-    "untapped",
     "with_matrices",
 ]

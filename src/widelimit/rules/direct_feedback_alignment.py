@@ -14,8 +14,8 @@ class DirectFeedbackAlignment(Rule):
     (paper, Eq. 3; Nøkland 2016)
     """
 
-    def feedback(self, draw):
-        return {layer: draw.vectors(layer) for layer in draw.layers}
+    def feedback(self, random):
+        return {layer: random.vectors(layer) for layer in random.layers}
 
     def pseudo_gradient(self, view, layer, above):
         return view.derivatives[layer] * (view.coefficients @ view.feedback[layer])

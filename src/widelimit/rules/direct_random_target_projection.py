@@ -19,8 +19,8 @@ class DirectRandomTargetProjection(Rule):
     def linear_in_error(self) -> bool:
         return False
 
-    def feedback(self, draw):
-        return {layer: draw.vectors(layer) for layer in draw.layers}
+    def feedback(self, random):
+        return {layer: random.vectors(layer) for layer in random.layers}
 
     def pseudo_gradient(self, view, layer, above):
         return view.derivatives[layer] * (view.targets @ view.feedback[layer])

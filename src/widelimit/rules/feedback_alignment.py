@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import equinox as eqx
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from .. import checks
 from .base import Rule
@@ -21,18 +21,24 @@ class FeedbackAlignment(Rule):
     **Arguments:** `correlation` ρ ∈ [−1, 1] between feedback weights and initial forward weights.
     """
 
-    correlation: float = eqx.field(default=0.0, static=True)
+    correlation: float | Float[Array, ""]
+    uses_initial: bool = eqx.field(static=True, init=False, repr=False)
+    """Whether ρ ≠ 0: anything goes back through W(0)."""
+    uses_random: bool = eqx.field(static=True, init=False, repr=False)
+    """Whether |ρ| < 1: anything goes back through W̃."""
 
-    def __check_init__(self):
-        checks.number("correlation", self.correlation, at_least=-1, at_most=1)
+    def __init__(self, correlation: float = 0.0):
+        checks.number("correlation", correlation, at_least=-1, at_most=1)
+        self.correlation = float(correlation)
+        self.uses_initial, self.uses_random = correlation != 0, abs(correlation) < 1
 
-    def feedback(self, draw):
-        return {layer: draw.weights(layer) for layer in draw.layers} if abs(self.correlation) < 1 else {}
+    def feedback(self, random):
+        return {layer: random.weights(layer) for layer in random.layers} if self.uses_random else {}
 
     def pseudo_gradient(self, view, layer, above):
         rho, arriving = self.correlation, jnp.zeros(())
-        if rho != 0:
+        if self.uses_initial:
             arriving = rho * view.weights[layer].backward(above, initial=True)
-        if abs(rho) < 1:
-            arriving = arriving + math.sqrt(1 - rho**2) * view.feedback[layer].backward(above)
+        if self.uses_random:
+            arriving = arriving + jnp.sqrt(1 - rho**2) * view.feedback[layer].backward(above)
         return view.pulled_back(layer, arriving, above)

@@ -18,8 +18,8 @@ class KolenPollack(Rule):
     al. 2019). In the lazy limit it is feedback alignment with ρ = 0: K(0) = Φ^L.
     """
 
-    def feedback(self, draw):
-        return {layer: draw.weights(layer) for layer in draw.layers}
+    def feedback(self, random):
+        return {layer: random.weights(layer) for layer in random.layers}
 
     def pseudo_gradient(self, view, layer, above):
         arriving = view.feedback[layer].backward(above)

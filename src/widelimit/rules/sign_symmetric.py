@@ -24,8 +24,8 @@ class SignSymmetric(Rule):
 
     tracking: bool = eqx.field(default=True, static=True)
 
-    def feedback(self, draw):
-        return {layer: draw.weights(layer) for layer in draw.layers[:-1]}
+    def feedback(self, random):
+        return {layer: random.weights(layer) for layer in random.layers[:-1]}
 
     def pseudo_gradient(self, view, layer, above):
         other = view.feedback.get(layer)  # the readout is seen entry by entry at every width

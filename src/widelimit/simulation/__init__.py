@@ -1,6 +1,8 @@
 """One simulation at one width: initialisation, the step, what is recorded, planning, and `train`."""
 
+from .simulation import Simulation
+from .step import State
 from .step_size import suggest_step_size
-from .training import train
+from .training import initialize, train
 
-__all__ = ["suggest_step_size", "train"]
+__all__ = ["Simulation", "State", "initialize", "suggest_step_size", "train"]

@@ -1,76 +1,39 @@
-"""The network that an architecture describes at one width: layers, gates and the forward pass."""
+"""A network at one width: its weights, and the forward pass through them."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..networks import Architecture, Geometry, Pointwise, ReceptiveField, rows_of
-from ..problem import Task
-from ..weights import DenseWeights, Population, Usage, Weights, Width, readout, scatters
+from ..networks import Architecture, rows_of
+from ..weights import Rows, Weights
 
 
-class Inputs(eqx.Module):
-    """A task's inputs, as the rows of a network's first layer, in coordinates chosen for it.
+class HiddenActivity(eqx.Module):
+    """The fields of a forward pass up to the last hidden layer, by layer ℓ = 0..L; layer 0 is the input, h = ϕ(h) = x.
 
-    Only inner products of rows matter, because W^0 is isotropic and learns within their span. With more columns
-    than rows, they are expressed in an orthonormal basis of the training rows followed by one of what test rows have
-    outside it; `trained` counts the first kind.
+    `coordinates[ℓ]` are those of the features ϕ(h^ℓ) in what the weights above them know, ℓ = 0..L−1: see
+    [`Weights.outer`].
     """
 
-    train: Float[Array, "row coordinate"]
-    test: Float[Array, "test coordinate"]
-    trained: int = eqx.field(static=True)
-    geometry: Geometry = eqx.field(static=True)
-
-    @classmethod
-    def of(cls, net: Architecture, task: Task, dtype: Any) -> Inputs:
-        """The inputs of a task to a network."""
-        train, test = (net.rows(x) for x in (task.inputs, task.test_inputs))
-        trained = train.shape[1]
-        if trained > len(train):
-            scale = float(max(np.linalg.norm(train), np.linalg.norm(test)))
-            basis = _row_space(train, scale)
-            outside = _row_space(test - test @ basis.T @ basis, scale)
-            basis, trained = np.concatenate([basis, outside]), len(basis)
-            train, test = train @ basis.T, test @ basis.T
-        return cls(jnp.asarray(train, dtype), jnp.asarray(test, dtype), trained, net.geometry(task.shape))
+    preactivations: tuple[Float[Array, "row _"], ...]
+    features: tuple[Float[Array, "row _"], ...]
+    derivatives: tuple[Float[Array, "row _"], ...]
+    coordinates: tuple[Array, ...]
 
     @property
-    def samples(self) -> int:
-        """P, the number of training samples."""
-        return len(self.train) // self.geometry.positions
-
-    @property
-    def tests(self) -> int:
-        """The number of test points."""
-        return len(self.test) // self.geometry.positions
+    def fields(self) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
+        """h, ϕ(h) and ϕ'(h), as a rule sees them."""
+        return self.preactivations, self.features, self.derivatives
 
 
-def _row_space(rows: np.ndarray, scale: float) -> np.ndarray:
-    """An orthonormal basis of the rows' span, up to directions that are rounding beside `scale`."""
-    if not rows.size:
-        return np.zeros((0, rows.shape[1]))
-    _, values, directions = np.linalg.svd(rows, full_matrices=False)
-    return directions[values > 1e-10 * scale]
+class Activity(HiddenActivity):
+    """The fields of a whole forward pass; `coordinates` reach up to ℓ = L, those of the last layer in the readout."""
 
-
-class Activity(eqx.Module):
-    """The fields of one forward pass, indexed by layer ℓ = 0..L; layer 0 is the input, h = ϕ(h) = x."""
-
-    preactivations: tuple[Float[Array, "row neuron"], ...]
-    features: tuple[Float[Array, "row neuron"], ...]
-    derivatives: tuple[Float[Array, "row neuron"], ...]
-    codes: tuple[Array, ...]
-    output: Float[Array, "sample output_unit"]
+    output: Float[Array, "sample output"]
 
 
 class Network(eqx.Module):
@@ -78,170 +41,88 @@ class Network(eqx.Module):
 
     layers: tuple[Weights, ...]
     gates: tuple[Float[Array, "row neuron"] | None, ...]
-    test_gates: tuple[Float[Array, "test neuron"] | None, ...]
+    test_gates: tuple[Float[Array, "test_row neuron"] | None, ...]
 
     def forward(
-        self, net: Architecture, x: Float[Array, "row dimension"], batch: Int[Array, " sample"] | None = None
+        self, net: Architecture, x: Float[Array, "row coordinate"], batch: Int[Array, " sample"] | None = None
     ) -> tuple[Activity, Network]:
         """The forward pass on the training inputs, and the network with what the pass revealed of its weights.
 
-        With a `batch`, on those samples alone.
+        With a `batch`, on those samples alone, each of which meets the noise that it has in a pass of all samples.
         """
-        gates, places = self.gates, None
+        gates, hidden_rows, readout_rows = self.gates, Rows.all(), Rows.all()
         if batch is not None:
             places = rows_of(batch, self.layers[-1].field.below)
+            hidden_rows, readout_rows = Rows(0, places), Rows(0, batch)
             x, gates = x[places], tuple(None if gate is None else gate[places] for gate in gates)
-        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], gates, x, places)
-        output, code, readout = self.layers[-1].forward(features[-1], batch)
+        hidden, layers = hidden_pass(net, self.layers[:-1], gates, x, hidden_rows)
+        output, coordinates, readout = self.layers[-1].forward(hidden.features[-1], readout_rows)
         activity = Activity(
-            tuple(preactivations), tuple(features), tuple(derivatives), (*codes, code), output / net.richness
+            hidden.preactivations,
+            hidden.features,
+            hidden.derivatives,
+            (*hidden.coordinates, coordinates),
+            output / net.richness,
         )
         return activity, eqx.tree_at(lambda n: n.layers, self, (*layers, readout))
 
-    def test_forward(self, net: Architecture, x: Float[Array, "row dimension"]) -> Float[Array, "test output_unit"]:
-        """The outputs at test points, which leave no trace in the weights."""
-        h, phi = None, x
+    def test_outputs(self, net: Architecture, x: Float[Array, "test_row coordinate"]) -> Float[Array, "test output"]:
+        """The outputs at test points, which leave no trace in the weights.
+
+        Each has its right distribution by itself, given the training points; what two test points share beyond what is
+        known of the weights is left out, which outputs do not see.
+        """
+        layers = self._test_layers(net, x, lambda weights, features: weights.test_forward(features))
+        return self.layers[-1].test_forward(layers[-1][1]) / net.richness
+
+    def test_fields(
+        self, net: Architecture, x: Float[Array, "test_row coordinate"]
+    ) -> list[tuple[Float[Array, "test_row neuron"], Float[Array, "test_row neuron"]]]:
+        """h^ℓ and ϕ(h^ℓ) at test points, ℓ = 1..L, jointly with one another; they leave no trace either."""
+        return self._test_layers(net, x, lambda weights, features: weights.probe_forward(features))
+
+    def _test_layers(
+        self, net: Architecture, x: Array, through: Callable[[Weights, Array], Array]
+    ) -> list[tuple[Array, Array]]:
+        layers: list[tuple[Array, Array]] = []
+        below, features = None, x
         for weights, gate in zip(self.layers[:-1], self.test_gates, strict=True):
-            h = _above(net, weights.test_forward(phi), h)
-            phi, _ = net.nonlinearity.respond(h, gate)
-        return self.layers[-1].test_forward(phi) / net.richness
+            below = _with_skip(net, through(weights, features), below)
+            features, _ = net.nonlinearity.respond(below, gate)
+            layers.append((below, features))
+        return layers
 
     def initially(self) -> Network:
         """The network before any training, with all that has been revealed of its weights since."""
         return eqx.tree_at(lambda n: n.layers, self, tuple(weights.initially() for weights in self.layers))
 
 
-def populations(
-    net: Architecture, width: Width, seed: tuple[int, ...] | None, dtype: Any, many_rows: bool
-) -> tuple[Population, ...]:
-    """The populations of the hidden layers ℓ = 1..L; without a seed, shapes alone.
-
-    Where layers add to one another neuron by neuron, a neuron's fields at all layers are one joint process: all layers
-    are then one population.
-    """
-
-    def make(layer: int) -> Population:
-        generator = None if seed is None else np.random.default_rng([*seed, layer])
-        return width.population(generator, dtype, many_rows)
-
-    if net.skips:
-        return (make(0),) * net.hidden_layers
-    return tuple(make(layer) for layer in range(net.hidden_layers))
-
-
-class Loom:
-    """What makes a network at one width, in rounds: each draws random rows matched to those of the rounds before.
-
-    Forward first; then, kept away from the initial features, everything that meets them in the backward pass; then, by
-    [`furnish`], what measurements need.
-    """
-
-    def __init__(
-        self,
-        net: Architecture,
-        width: Width,
-        inputs: Inputs,
-        outputs: int,
-        usage: tuple[Usage, ...],
-        seed: tuple[int, ...] | None,
-    ):
-        self.net = net
-        self.width = width
-        self.inputs = inputs
-        self.outputs = outputs
-        self.usage = usage
-        many_rows = any(scatters(field) for field in inputs.geometry.fields[:-1])
-        self.populations = populations(net, width, seed, inputs.train.dtype, many_rows)
-        self._gating: list[Array] = []
-
-    def weave(self) -> Network:
-        """A network at initialisation; `usage[ℓ − 1]` says what passes through the weights above layer ℓ = 1..L."""
-        trained = self.inputs.trained
-        first = self._first(self.populations[0].draw(trained))
-        hidden = tuple(
-            self.width.weights(*between, field)
-            for between, field in zip(self._between(), self.fields[:-1], strict=True)
-        )
-        if self.net.nonlinearity.gated:
-            self._gating = [population.draw(trained) for population in self.populations]
-        x = self.inputs.train[:, :trained]
-        gates = self._gates(x)
-        # One pass serves all layers, and none is made where no population needs it.
-        features = functools.cache(lambda: _first_features(self.net, (first, *hidden), gates, x))
-        for layer, population in enumerate(self.populations, start=1):
-            population.avoid(lambda layer=layer: features()[layer])
-        hidden = tuple(
-            self.width.with_backward(weights, *between)
-            for weights, between in zip(hidden, self._between(), strict=True)
-        )
-        keep = self.width.resamples or self.usage[-1].initial
-        usage = dataclasses.replace(self.usage[-1], initial=keep)
-        last = readout(self.populations[-1], self.outputs, usage, self.fields[-1])
-        return Network((first, *hidden, last), gates, (None,) * len(gates))
-
-    def furnish(self, network: Network) -> Network:
-        """The network with what its measurements need."""
-        unseen = self.inputs.train.shape[1] - self.inputs.trained
-        first, *hidden, last = network.layers
-        assert isinstance(first, DenseWeights)
-        matrix = jnp.concatenate([first.matrix, self.populations[0].spare(unseen)])
-        self._gating = [
-            jnp.concatenate([field, population.spare(unseen)])
-            for field, population in zip(self._gating, self.populations, strict=False)
-        ]
-        hidden = tuple(
-            self.width.with_measurements(weights, *between)
-            for weights, between in zip(hidden, self._between(), strict=True)
-        )
-        layers = (self._first(matrix), *hidden, last)
-        return Network(layers, network.gates, self._gates(self.inputs.test))
-
-    def _first(self, matrix: Float[Array, "coordinate neuron"]) -> DenseWeights:
-        field = Pointwise(self.inputs.geometry.positions)
-        return DenseWeights(matrix, self._scale, keep_initial=self.width.resamples, field=field)
-
-    @property
-    def fields(self) -> tuple[ReceptiveField, ...]:
-        """The receptive fields of the weights above the layers ℓ = 1..L."""
-        return self.inputs.geometry.fields
-
-    @property
-    def _scale(self) -> float:
-        return 1 / math.sqrt(self.inputs.geometry.dimension)
-
-    def _between(self) -> list[tuple[Population, Population, Usage]]:
-        return list(zip(self.populations, self.populations[1:], self.usage[:-1], strict=False))
-
-    def _gates(self, x: Array) -> tuple[Array | None, ...]:
-        if not self.net.nonlinearity.gated:
-            return (None,) * len(self.populations)
-        return tuple(self.net.nonlinearity.gate(x @ field * self._scale) for field in self._gating)
-
-
-def _hidden_pass(
+def hidden_pass(
     net: Architecture,
-    weights: tuple[Weights, ...],
-    gates: tuple[Array | None, ...],
-    x: Array,
-    places: Array | None = None,
-) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Weights]]:
-    """The forward pass up to the last hidden layer: h, ϕ and ϕ' of layers 0..L, codes, and the revealed weights."""
-    preactivations, features, derivatives, codes, revealed = [x], [x], [jnp.ones_like(x)], [], []
-    for one, gate in zip(weights, gates, strict=True):
-        arriving, code, one = one.forward(features[-1], places)
-        h = _above(net, arriving, preactivations[-1] if revealed else None)
+    weights: Sequence[Weights],
+    gates: Sequence[Array | None],
+    x: Float[Array, "row coordinate"],
+    rows: Rows,
+) -> tuple[HiddenActivity, list[Weights]]:
+    """The forward pass up to the last of these layers, and the weights with what it revealed of them."""
+    preactivations, features, derivatives, coordinates = [x], [x], [], []
+    revealed: list[Weights] = []
+    for matrix, gate in zip(weights, gates, strict=True):
+        arriving, sent, matrix = matrix.forward(features[-1], rows)
+        # The input is no hidden layer: what the first layer adds to is nothing.
+        h = _with_skip(net, arriving, preactivations[-1] if revealed else None)
         phi, dphi = net.nonlinearity.respond(h, gate)
         preactivations.append(h)
         features.append(phi)
         derivatives.append(dphi)
-        codes.append(code)
-        revealed.append(one)
-    return preactivations, features, derivatives, codes, revealed
+        coordinates.append(sent)
+        revealed.append(matrix)
+    # ϕ' of the input is asked for by nobody; ones keep the numbering of layers.
+    derivatives.insert(0, jnp.ones_like(x))
+    activity = HiddenActivity(tuple(preactivations), tuple(features), tuple(derivatives), tuple(coordinates))
+    return activity, revealed
 
 
-def _above(net: Architecture, arriving: Array, below: Array | None) -> Array:
+def _with_skip(net: Architecture, arriving: Array, below: Array | None) -> Array:
     """h^{ℓ+1} from what its weights bring, and h^ℓ (None at the first layer, which has no hidden layer below)."""
     return arriving + below if net.skips and below is not None else arriving
-
-
-_first_features = jax.jit(lambda *pass_of: _hidden_pass(*pass_of)[1])

@@ -1,4 +1,4 @@
-"""What a run will be, before it starts: what its width leaves open, and the memory that it will take."""
+"""What a run will be, before it starts: what its width leaves open, what is recorded, and the memory that it takes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..checks import ArgumentError
 from ..memory import available_memory
 from ..networks import Architecture, Geometry
-from ..optimizers import SGD
 from ..problem import Task
+from ..results import Record
+from ..results.record import KERNELS
 from ..rules import Rule
 from ..weights import Finite, Infinite, Width, scatters
-from .dynamics import Dynamics, Given, survey
-from .network import Inputs
+from .step import Dynamics, Settings
 
 
 def planned_width(width: Width | float, net: Architecture, task: Task, steps: int) -> Width:
@@ -26,8 +25,8 @@ def planned_width(width: Width | float, net: Architecture, task: Task, steps: in
     A number is that of neurons, `math.inf` the limit. **Raises:** `ArgumentError` for anything else.
     """
     if not isinstance(width, Width):
-        whole = isinstance(width, (int, float, np.integer, np.floating)) and not isinstance(width, bool)
-        if not whole or not (width == math.inf or (width >= 1 and width == int(width))):
+        is_number = isinstance(width, (int, float, np.integer, np.floating)) and not isinstance(width, bool)
+        if not is_number or not (width == math.inf or (width >= 1 and width == int(width))):
             raise ArgumentError(
                 "width must be a whole number of neurons, at least 1, or math.inf, or widelimit.Finite(neurons) or "
                 f"widelimit.Infinite(particles, ...); got {width!r}."
@@ -57,37 +56,47 @@ def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, sca
     return max((room - (4 + layers) * rows) // stacks - rows, rows)  # rows pass in each basis too
 
 
-def prepare(
-    net: Architecture,
-    task: Task,
-    rule: Rule,
-    optimizer: SGD,
-    width: Width,
-    precision: str,
-    centred: bool = True,
-    fields: bool = False,
-    batches: np.ndarray | None = None,
-    positions: bool = False,
-) -> tuple[Dynamics, Given]:
-    """The dynamics of a run and what it is given, to be called (and used) within [`at_precision`].
+def recorded_kernels(
+    record: Record, net: Architecture, task: Task, width: Width, steps: int, replicates: int, item: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The kernels that a run records, and those of the default ones that it leaves out for want of memory.
 
-    Numbers of the descriptions become arrays, so that the compiled step takes them as arguments.
+    What a user names is recorded. By default as many are, in the order of `KERNELS`, as a quarter of the free memory
+    has room for: those kept over the run, and the gradients of every output that some of them are measured from. `item`
+    is the size of a number in bytes.
     """
-    as_arrays = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), tree)  # noqa: E731
-    given = Given(
-        as_arrays(net),
-        as_arrays(optimizer),
-        Inputs.of(net, task, precision),
-        jnp.asarray(task.y, precision),
-        None if batches is None else jnp.asarray(batches),
-    )
-    return survey(Dynamics(rule, width, task.loss, task.outputs, centred, fields, positions, (), ()), given), given
+    if record.kernels is not None:
+        return record.kernels, ()
+    geometry = net.geometry(task.shape)
+    samples = task.samples if record.samples is None else len(record.samples)
+    outputs, layers = task.outputs**2, net.hidden_layers
+    blocks = samples**2 * (1 + geometry.positions**2 * record.positions)
+    numbers = {
+        "feature_kernel": layers * blocks,
+        "ntk": samples**2 * outputs,
+        "pseudo_gradient_kernel": layers * blocks * outputs,
+        "gradient_kernel": layers * blocks * outputs,
+    }
+    # h, ϕ, ϕ', z, g, g̃ of each output, and what their inner products are taken from.
+    measuring = 8 * layers * samples * geometry.positions * task.outputs * width.size
+    left = available_memory() / 4 / item
+    kept: list[str] = []
+    for name in KERNELS:
+        takes = numbers[name] * (steps // record.every + 1) * replicates
+        if name != "feature_kernel" and kept in ([], ["feature_kernel"]):
+            takes += measuring
+        if takes <= left:
+            left -= takes
+            kept.append(name)
+    return tuple(kept), tuple(name for name in KERNELS if name not in kept)
 
 
-def check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: int, two_time: bool) -> None:
+def check_memory(
+    dynamics: Dynamics, settings: Settings, rule: Rule, recorded: int, replicates: int, two_time: bool
+) -> None:
     """Raise if the run needs more memory than there is; shapes alone are traced, nothing is allocated."""
-    state = jax.eval_shape(lambda given: dynamics.start(given, None), given)
-    _, record = jax.eval_shape(dynamics.advance, given, state)
+    state = jax.eval_shape(lambda settings: dynamics.start(settings, rule, None), settings)
+    _, record = jax.eval_shape(dynamics.advance, settings, state)
     fields = record.pop("fields", {})
     kept = _bytes(record) * recorded * replicates
     passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
@@ -97,8 +106,8 @@ def check_memory(dynamics: Dynamics, given: Given, recorded: int, replicates: in
         raise ArgumentError(
             f"This run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
             f"{2 * _bytes(state) / 2**30:.1f} for the network, {kept / 2**30:.1f} for what is recorded, "
-            f"{passing / 2**30:.1f} for fields and two-time kernels. Lower width or particles, raise record_every, or "
-            "lower replicates."
+            f"{passing / 2**30:.1f} for fields and two-time kernels. Lower width or particles, raise record.every, "
+            "record fewer kernels or samples, or lower replicates."
         )
 
 

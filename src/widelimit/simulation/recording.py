@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,26 +10,30 @@ import numpy as np
 import xarray as xr
 
 from ..problem import Task
-from ..results.dataset import assemble, of_task
+from ..results import Record, assemble, of_task
 
 _TWO_TIME = {
     "feature_kernel_two_time": ("feature", "feature"),
     "pseudo_gradient_kernel_two_time": ("gradient", "pseudo_gradient"),
+}
+_FINAL = {
+    "final_preactivation": "preactivation",
+    "final_pre_gradient": "pre_gradient",
+    "final_test_preactivation": "test_preactivation",
 }
 
 
 class Recording:
     """The records of one replicate at the recorded `steps`, up to where it diverged."""
 
-    def __init__(self, steps: range, two_time: bool, fields: bool):
+    def __init__(self, steps: range, record: Record):
         self.steps = steps
-        self.two_time = two_time
-        self.fields = fields
+        self.record = record
         self.records: list[dict[str, Any]] = []
         self.history: list[dict[str, np.ndarray]] = []
         self.diverged_at = -1
 
-    def add(self, record: dict[str, Any], diverged_at: int) -> None:
+    def add(self, record: dict[str, Any], diverged_at: int = -1) -> None:
         """Keep one record; a record at or after the step of a divergence is not kept."""
         self.diverged_at = diverged_at
         if diverged_at >= 0:
@@ -36,26 +41,27 @@ class Recording:
         record = jax.tree.map(np.asarray, record)
         fields = record.pop("fields", None)
         if fields is not None:
-            if not self.two_time:
+            if not self.record.two_time:  # the last fields are all that is asked for
                 self.history.clear()
-            self.history.append(fields)
+            self.history.append({**fields, **record.pop("test_fields", {})})
         self.records.append(record)
 
     def variables(self) -> dict[str, np.ndarray]:
         """The arrays of this replicate, without the replicate axis."""
-        found = {
+        first = self.records[0]
+        arrays = {
             name: np.stack([record[name] for record in self.records])
-            for name in self.records[0]
+            for name in first
             if name not in ("diagnostics", "test_origin")
         }
-        for name in self.records[0]["diagnostics"][0] if self.records[0]["diagnostics"] else ():
-            found[name] = np.array([[matrix[name] for matrix in record["diagnostics"]] for record in self.records])
-        if self.two_time:
-            found.update({name: self._two_time(*pair) for name, pair in _TWO_TIME.items()})
-        if self.fields:
-            found["final_preactivation"] = self.history[-1]["preactivation"]
-            found["final_pre_gradient"] = self.history[-1]["pre_gradient"]
-        return found
+        for name in first["diagnostics"][0] if first["diagnostics"] else ():
+            arrays[name] = np.array([[matrix[name] for matrix in record["diagnostics"]] for record in self.records])
+        if self.record.two_time:
+            arrays |= {name: self._two_time(*pair) for name, pair in _TWO_TIME.items()}
+        if self.record.fields:
+            last = self.history[-1]
+            arrays |= {name: last[field] for name, field in _FINAL.items() if field in last}
+        return arrays
 
     def _two_time(self, left: str, right: str) -> np.ndarray:
         """⟨a(t) b(s)⟩ for every layer and all pairs of recorded steps."""
@@ -73,22 +79,26 @@ class Recording:
         return np.stack(layers)
 
 
-def collect(task: Task, runs: list[Recording], step_size: float, attributes: dict[str, Any]) -> xr.Dataset:
+def labelled(
+    task: Task, runs: Sequence[Recording], step_size: float, attributes: dict[str, Any], **labels: Any
+) -> xr.Dataset:
     """One result from the recordings of all replicates; replicates that stopped early are filled with NaN."""
     runs = [run for run in runs if run.records]
     longest = max((len(run.records) for run in runs), default=0)
     steps = np.array(runs[0].steps[:longest]) if runs else np.zeros(0, int)
     variables: dict[str, np.ndarray] = {}
     if runs:
-        each = [run.variables() for run in runs]
-        variables = {name: _stacked([one[name] for one in each]) for name in each[0]}
+        by_replicate = [run.variables() for run in runs]
+        variables = {name: _stacked([arrays[name] for arrays in by_replicate]) for name in by_replicate[0]}
         variables["diverged_step"] = np.array([run.diverged_at for run in runs])
     if task.y_test is not None and runs:
         variables["test_loss"] = task.test_loss(variables["test_output"])
     if not len(task.x_test):
         variables.pop("test_output", None)
     variables |= of_task(task)
-    return assemble(variables, times=steps * step_size, steps=steps, scalar=task.scalar, attributes=attributes)
+    return assemble(
+        variables, times=steps * step_size, steps=steps, scalar=task.scalar, attributes=attributes, **labels
+    )
 
 
 def _stacked(arrays: list[np.ndarray]) -> np.ndarray:

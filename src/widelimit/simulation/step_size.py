@@ -9,12 +9,16 @@ from ..checks import ArgumentError
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..problem import Task
+from ..results import Record
 from ..rules import GradientDescent, Rule
 from ..theory import lazy
 from ..theory.feedback import feedback_of
-from .training import train
+from .simulation import Simulation
 
-_WIDTH = 500  # of the networks whose K(0) stands for the limit's: a few per cent from it, with a margin of 75
+_WIDTH, _NETWORKS = (
+    500,
+    4,
+)  # of the networks whose K(0) stands for the limit's: a few per cent from it, with a margin of 75
 
 
 def suggest_step_size(
@@ -63,18 +67,21 @@ def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progre
     try:
         feedback_of(rule, "suggest_step_size")
     except ArgumentError:
-        start = train(
+        simulation = Simulation.of(
             net,
             task,
             rule,
             width=_WIDTH,
             optimizer=SGD(1.0),
             steps=0,
-            replicates=4,
+            batches=None,
+            record=Record(kernels=("ntk",)),
             seed=seed,
-            progress=False,
+            centred=True,
+            precision="float64",
         )
-        return start["ntk"].values[:, 0].mean(axis=0)
+        kernels = [simulation.measure(simulation.start(replicate))["ntk"].values for replicate in range(_NETWORKS)]
+        return np.mean(kernels, axis=0)
     alone = Task(
         task.inputs, task.y[:, 0]
     )  # with several outputs the same block stands for each, and nothing between them

@@ -8,24 +8,24 @@ import time
 import warnings
 from typing import Literal
 
-import jax
 import xarray as xr
 from tqdm.auto import tqdm
 
 from .. import checks
-from ..faults import DivergenceWarning, TrainingInterrupted, TruncationWarning
+from ..faults import DivergenceWarning, RecordWarning, TrainingInterrupted, TruncationWarning
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..precision import at_precision
 from ..problem import Batches, Task
 from ..programs import make_room
 from ..progress import progress_bar
-from ..results import Record, described
-from ..rules import GradientDescent, Rule
+from ..results import Record
+from ..rules import Rule
 from ..weights import Infinite, Width, scatters
-from .dynamics import Dynamics, Given
-from .planning import check_memory, planned_width, prepare
-from .recording import Recording, collect
+from . import step
+from .recording import Recording
+from .simulation import Simulation
+from .step_size import suggest_step_size
 
 _PIECE = 50  # steps between two looks at the keyboard and the progress bar
 
@@ -73,117 +73,124 @@ def train(
     what was recorded. A run that diverges stops, warns with `DivergenceWarning` and keeps the steps before. A basis
     that is too small for the run warns with `TruncationWarning`.
     """
-    rule = GradientDescent() if rule is None else rule
-    checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
-    checks.instance("task", task, Task, "widelimit.Task(x, y)")
-    checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
-    _check_hashable(rule)
-    sgd = SGD(optimizer) if isinstance(optimizer, str) else optimizer
-    checks.instance("optimizer", sgd, SGD, "widelimit.SGD(step_size=0.1)")
-    checks.integer("steps", steps, at_least=0)
     checks.integer("replicates", replicates, at_least=1)
-    checks.integer("seed", seed, at_least=0)
-    checks.known("precision", precision, ("float64", "float32"))
-    record = Record() if record is None else record
-    checks.instance("record", record, Record, "widelimit.Record(every=10)")
-    record = record.of(task.samples, len(task.x_test))
-    two_time, fields = record.two_time, record.fields
-    order = None
-    if batches is not None:
-        checks.instance("batches", batches, Batches, "widelimit.Batches(size=32)")
-        order = batches.order(task.samples, steps + 1)
-        if batches.size == task.samples:  # in any order, all of them
-            order = None
-    planned = planned_width(width, net, task, steps)
-    infinite = isinstance(planned, Infinite)
-    configuration = {
-        **described(net, task, rule),
-        **planned.describe(),
-        "step_size": float(sgd.step_size),
-        "steps": int(steps),
-        "momentum": float(sgd.momentum),
-        "weight_decay": float(sgd.weight_decay),
-        "batch_size": None if batches is None else int(batches.size),
-        "batch_seed": 0 if batches is None else int(batches.seed),
-        "record_every": int(record.every),
-        "replicates": int(replicates),
-        "seed": int(seed),
-        "centred": bool(centred) or infinite,
-        "precision": precision,
-    }
     began = time.perf_counter()
     make_room()
+    simulation = initialize(
+        net,
+        task,
+        rule,
+        width=width,
+        optimizer=optimizer,
+        steps=steps,
+        batches=batches,
+        record=record,
+        seed=seed,
+        centred=centred,
+        precision=precision,
+        replicates=replicates,
+    )
+    record, recorded = simulation.record, range(0, steps + 1, simulation.record.every)
+    simulation.check_memory(len(recorded), replicates)
+    _warn_of_what_is_left_out(simulation)
+    recordings: list[Recording] = []
+    interrupted = False
+    infinite = isinstance(simulation.width, Infinite)
+    bar = progress_bar(
+        progress,
+        total=replicates * recorded[-1],
+        desc=f"{type(simulation.rule).__name__}, width {'∞' if infinite else simulation.width.size}",
+        unit="step",
+    )
     with at_precision(precision):
-        dynamics, given = prepare(
-            net,
-            task,
-            rule,
-            sgd,
-            planned,
-            precision,
-            centred or infinite,
-            two_time or fields,
-            order,
-            record.positions,
-        )
-        recorded = range(0, steps + 1, record.every)
-        check_memory(dynamics, given, len(recorded), replicates, two_time)
-        runs: list[Recording] = []
-        interrupted = False
-        bar = progress_bar(
-            progress,
-            total=replicates * recorded[-1],
-            desc=f"{type(rule).__name__}, width {'∞' if infinite else planned.size}",
-            unit="step",
-        )
         with bar:
-            for index in range(replicates):
-                runs.append(Recording(recorded, two_time, fields))
+            for replicate in range(replicates):
+                recordings.append(Recording(recorded, record))
                 try:
-                    _run(dynamics, given, (seed, index), runs[-1], bar)
+                    _run(simulation, replicate, recordings[-1], bar)
                 except KeyboardInterrupt:
                     interrupted = True
                     break
-        configuration["seconds"] = time.perf_counter() - began
-        result = collect(task, runs, float(sgd.step_size), {"configuration": json.dumps(configuration)})
-    _warn_of_divergence(runs, float(sgd.step_size))
-    _warn_of_truncation(result, net, any(scatters(field) for field in net.geometry(task.shape).fields[:-1]))
+        configuration = {**simulation.configuration(replicates), "seconds": time.perf_counter() - began}
+        result = simulation.result(recordings, {"configuration": json.dumps(configuration)})
+    _warn_of_divergence(recordings, float(simulation.optimizer.step_size))
+    _warn_of_truncation(result, simulation)
     if interrupted:
         raise TrainingInterrupted(result)
     return result
 
 
-def _check_hashable(rule: Rule) -> None:
-    """Raise unless the compiled step can be kept for the rule."""
-    try:
-        hash(rule)
-    except TypeError:
-        raise checks.ArgumentError(
-            f"rule: the fields of {type(rule).__name__} must be numbers, strings or tuples of them, so that "
-            "rules can be compared; return arrays from its feedback() instead."
-        ) from None
+def initialize(
+    net: Architecture,
+    task: Task,
+    rule: Rule | None = None,
+    *,
+    width: Width | float = math.inf,
+    optimizer: SGD | Literal["auto"],
+    steps: int,
+    batches: Batches | None = None,
+    record: Record | None = None,
+    seed: int = 0,
+    centred: bool = True,
+    precision: str = "float64",
+    replicates: int = 1,
+) -> Simulation:
+    """A simulation to be stepped by hand: see [`Simulation`], and "Stepping by hand" for what it is good for.
+
+    **Arguments:** as for [`train`]. `steps` is the largest number of steps that will be taken: at infinite width it
+    bounds what has to be kept. `replicates` is how many of it are recorded, which decides what fits in memory.
+
+    **Raises:** `ArgumentError` if an argument cannot serve.
+    """
+    if isinstance(optimizer, str):
+        optimizer = SGD(optimizer)
+    if isinstance(optimizer, SGD) and isinstance(optimizer.step_size, str):
+        step_size = suggest_step_size(net, task, rule, momentum=float(optimizer.momentum), seed=seed)
+        optimizer = SGD(step_size, float(optimizer.momentum), float(optimizer.weight_decay))
+    return Simulation.of(
+        net,
+        task,
+        rule,
+        width=width,
+        optimizer=optimizer,
+        steps=steps,
+        batches=batches,
+        record=record,
+        seed=seed,
+        centred=centred,
+        precision=precision,
+        replicates=replicates,
+    )
 
 
-_advance = jax.jit(Dynamics.advance, static_argnums=0, donate_argnums=2)
-_proceed = jax.jit(Dynamics.proceed, static_argnums=0, donate_argnums=2)
-
-
-def _run(dynamics: Dynamics, given: Given, seed: tuple[int, int], recording: Recording, bar: tqdm) -> None:
+def _run(simulation: Simulation, replicate: int, recording: Recording, bar: tqdm) -> None:
     """One replicate, from initialisation to the last recorded step, or to where it diverges."""
-    state = dynamics.start(given, seed)
-    for step in recording.steps:
-        state, record = _advance(dynamics, given, state)
+    dynamics, settings = simulation.dynamics, simulation.settings
+    state = simulation.start(replicate)
+    for recorded in recording.steps:
+        state, record = step.advance(dynamics, settings, state)
         recording.add(record, int(state.diverged_at))
-        if recording.diverged_at >= 0 or step == recording.steps[-1]:
+        if recording.diverged_at >= 0 or recorded == recording.steps[-1]:
             break
         bar.update(1)
         left = recording.steps.step - 1
         while left > 0:
             piece = min(left, _PIECE)
-            state = _proceed(dynamics, given, state, piece)
+            state = step.proceed(dynamics, settings, state, piece)
             state.step.block_until_ready()
             bar.update(piece)
             left -= piece
+
+
+def _warn_of_what_is_left_out(simulation: Simulation) -> None:
+    if simulation.left_out:
+        names = ", ".join(simulation.left_out)
+        warnings.warn(
+            f"Not recorded, because there is not memory enough for all kernels: {names}. Name those that you want in "
+            "record=Record(kernels=...), of fewer samples (samples=...) or at fewer steps (every=...).",
+            RecordWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
@@ -199,11 +206,12 @@ def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
         )
 
 
-def _warn_of_truncation(result: xr.Dataset, net: Architecture, scatter: bool) -> None:
+def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
     names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
-    if dropped > (1e-6 if net.nonlinearity.linear else 0.05 if scatter else 0.1):
+    scatter = any(scatters(field) for field in simulation.settings.inputs.geometry.fields[:-1])
+    if dropped > (1e-6 if simulation.net.nonlinearity.linear else 0.05 if scatter else 0.1):
         lost = "memory is lost"
         if scatter:
             lost = "correlations between rows and memory are lost, so that K can be off by as much"

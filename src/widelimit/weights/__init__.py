@@ -6,6 +6,7 @@ from .deferred import DeferredWeights, Infinite, default_truncation, scatters
 from .dense import DenseWeights, Finite, readout
 from .population import Population
 from .products import overlap
+from .rows import Rows
 
 __all__ = [
     "DeferredWeights",
@@ -13,6 +14,7 @@ __all__ = [
     "Finite",
     "Infinite",
     "Population",
+    "Rows",
     "Truncation",
     "Usage",
     "Weights",

@@ -13,10 +13,11 @@ from typing import Any, Self
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ..networks import ReceptiveField
 from .population import Population
+from .rows import Rows
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Usage:
     """What passes through a weight matrix during training: decides what it has to keep.
 
     `forward` and `backward` rows are sent at each step in these directions; `tests` rows are evaluated at recorded
-    steps; `probes` rows are sent backward for measurement only; `initial` says that Wᵀ is needed as it was at the
+    steps; `probes` rows are sent backward for measurement only, `test_probes` of the tests
+    forward jointly; `initial` says that Wᵀ is needed as it was at the
     start.
     """
 
@@ -32,6 +34,7 @@ class Usage:
     backward: int
     tests: int = 0
     probes: int = 0
+    test_probes: int = 0
     initial: bool = False
 
 
@@ -47,9 +50,7 @@ class Weights(eqx.Module):
     field: eqx.AbstractVar[ReceptiveField]
 
     @abc.abstractmethod
-    def forward(
-        self, features: Float[Array, "row below"], places: Int[Array, " row"] | None = None
-    ) -> tuple[Float[Array, "row above"], Array, Self]:
+    def forward(self, features: Float[Array, "row below"], rows: Rows) -> tuple[Float[Array, "row above"], Array, Self]:
         """W ϕ with the layer's scale (1/√N between hidden layers), a code of ϕ for `outer`, and the new weights.
 
         `places` says which of the rows that pass at a step these are, where they are not all of them in order.
@@ -59,9 +60,8 @@ class Weights(eqx.Module):
     def backward(
         self,
         gradients: Float[Array, "row above"],
+        rows: Rows,
         initial: bool = False,
-        offset: int = 0,
-        places: Int[Array, " row"] | None = None,
     ) -> tuple[Float[Array, "row below"], Self]:
         """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`.
 
@@ -73,8 +73,12 @@ class Weights(eqx.Module):
         """W ϕ for points that leave no trace: each row by itself has its right distribution given all that is known."""
 
     @abc.abstractmethod
+    def probe_forward(self, features: Float[Array, "test below"]) -> Float[Array, "test above"]:
+        """The same jointly: rows of test points are correlated with one another as they should be."""
+
+    @abc.abstractmethod
     def probe_backward(
-        self, gradients: Float[Array, "row above"], initial: bool = False, offset: int = 0
+        self, gradients: Float[Array, "row above"], rows: Rows, initial: bool = False
     ) -> tuple[Float[Array, "row below"], Self]:
         """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
 
@@ -83,9 +87,7 @@ class Weights(eqx.Module):
         """What sign(W) is made of: weights, their share, and the share of an independent random matrix beside them."""
 
     @abc.abstractmethod
-    def encode(
-        self, features: Float[Array, "row below"], offset: int = 0, places: Int[Array, " row"] | None = None
-    ) -> tuple[Array, Self]:
+    def encode(self, features: Float[Array, "row below"], rows: Rows) -> tuple[Array, Self]:
         """A code of ϕ for `outer`, and the new weights, without the product W ϕ."""
 
     @abc.abstractmethod

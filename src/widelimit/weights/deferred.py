@@ -37,16 +37,17 @@ class DeferredWeights(Weights):
     shrink: Float[Array, ""]
     spare_up: Float[Array, "test above"]
     spare_down: Float[Array, "matrices_probe below"]
+    spare_joint: Float[Array, "matrices_test above"]
     field: ReceptiveField = eqx.field(static=True)
 
-    def forward(self, features, places=None):
-        code, sent_up = self.sent_up.extend(features, 0, places)
+    def forward(self, features, rows):
+        code, sent_up = self.sent_up.extend(features, rows.offset, rows.places)
         revealed = eqx.tree_at(lambda w: w.sent_up, self, sent_up)
         response = self.sent_down.compose(self.sent_down.answers(features))
         return revealed._up(code) + self.shrink * response, code.lasting, revealed
 
-    def backward(self, gradients, initial=False, offset=0, places=None):
-        code, sent_down = self.sent_down.extend(gradients, offset, places)
+    def backward(self, gradients, rows, initial=False):
+        code, sent_down = self.sent_down.extend(gradients, rows.offset, rows.places)
         revealed = eqx.tree_at(lambda w: w.sent_down, self, sent_down)
         return revealed._down(gradients, code, initial), revealed
 
@@ -56,9 +57,15 @@ class DeferredWeights(Weights):
         response = self.sent_down.compose(self.sent_down.answers(features))
         return self._up(code) + self.shrink * (response + fresh)
 
-    def probe_backward(self, gradients, initial=False, offset=0):
+    def probe_forward(self, features):
+        code, sent_up = self.sent_up.append(features, self.spare_joint)
+        probed = dataclasses.replace(self, sent_up=sent_up)
+        response = self.sent_down.compose(self.sent_down.answers(features))
+        return probed._up(code) + self.shrink * response
+
+    def probe_backward(self, gradients, rows, initial=False):
         spare = self.spare_down.reshape(self.field.matrices, -1, self.spare_down.shape[-1])
-        spare = spare[:, offset : offset + len(gradients)].reshape(-1, spare.shape[-1])
+        spare = spare[:, rows.offset : rows.offset + len(gradients)].reshape(-1, spare.shape[-1])
         code, sent_down = self.sent_down.append(gradients, spare)
         probed = dataclasses.replace(self, sent_down=sent_down)
         return probed._down(gradients, code, initial), probed
@@ -67,8 +74,8 @@ class DeferredWeights(Weights):
         # A random matrix with the law of sign(W): its correlation with normal entries, and the rest as one of its own.
         return self, math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi)
 
-    def encode(self, features, offset=0, places=None):
-        code, sent_up = self.sent_up.extend(features, offset, places)
+    def encode(self, features, rows):
+        code, sent_up = self.sent_up.extend(features, rows.offset, rows.places)
         return code.lasting, eqx.tree_at(lambda w: w.sent_up, self, sent_up)
 
     def outer(self, post, code):
@@ -151,6 +158,7 @@ class Infinite(Width):
             shrink=jnp.ones((), below.dtype),
             spare_up=nothing,
             spare_down=nothing,
+            spare_joint=nothing,
             field=field,
         )
 
@@ -160,7 +168,9 @@ class Infinite(Width):
 
     def with_measurements(self, weights, below, above, usage):
         probes = weights.field.reversed.matrices * usage.probes
-        return dataclasses.replace(weights, spare_up=above.spare(usage.tests), spare_down=below.spare(probes))
+        up, down = above.spare(usage.tests), below.spare(probes)
+        joint = above.spare(weights.field.matrices * usage.test_probes)
+        return dataclasses.replace(weights, spare_up=up, spare_down=down, spare_joint=joint)
 
     def _nothing(self, source: Population, sink: Population, load: int, field: ReceptiveField) -> Revealed:
         """Nothing revealed yet of a matrix from `source` to `sink` that meets `load` vectors in a step."""

@@ -15,6 +15,7 @@ from ..networks import Pointwise, ReceptiveField
 from .base import Usage, Weights, Width
 from .population import IndependentPopulation, Population
 from .products import correlate, multiply, multiply_back
+from .rows import Rows
 
 
 @final
@@ -45,25 +46,28 @@ class DenseWeights(Weights):
         self.backward_scale = forward_scale if backward_scale is None else backward_scale
         self.field = Pointwise() if field is None else field
 
-    def forward(self, features, places=None):
+    def forward(self, features, rows):
         product = multiply(self.field, self.field.gather(features), self.matrix)
         return product * self.forward_scale, features, self
 
-    def backward(self, gradients, initial=False, offset=0, places=None):
+    def backward(self, gradients, rows, initial=False):
         matrix = self._start() if initial else self.matrix
         return self.field.scatter(multiply_back(self.field, gradients, matrix)) * self.backward_scale, self
 
     def test_forward(self, features):
-        return self.forward(features)[0]
+        return self.forward(features, Rows.all())[0]
 
-    def probe_backward(self, gradients, initial=False, offset=0):
-        return self.backward(gradients, initial)
+    def probe_forward(self, features):
+        return self.test_forward(features)
+
+    def probe_backward(self, gradients, rows, initial=False):
+        return self.backward(gradients, rows, initial)
 
     def signs(self, initial=False):
         signs = jnp.sign(self._start() if initial else self.matrix)
         return DenseWeights(signs, self.forward_scale, self.backward_scale, initial, self.field), 1.0, 0.0
 
-    def encode(self, features, offset=0, places=None):
+    def encode(self, features, rows):
         return features, self
 
     def outer(self, post, code):

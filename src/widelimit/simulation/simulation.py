@@ -1,0 +1,194 @@
+"""A simulation that can be stepped by hand: what [`initialize`] returns, and what `train` goes through."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from .. import checks
+from ..checks import ArgumentError
+from ..networks import Architecture
+from ..optimizers import SGD
+from ..precision import at_precision
+from ..problem import Batches, Task
+from ..results import Record, described
+from ..rules import GradientDescent, Rule, numbers_of
+from ..weights import Width
+from . import planning, step
+from .inputs import Inputs
+from .measurement import Measurement
+from .recording import Recording, labelled
+from .step import Dynamics, Settings, State
+from .usage import with_usage
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """A network, a task and a rule at one width, ready to be stepped: what [`initialize`] returns.
+
+        simulation = widelimit.initialize(net, task, rule, optimizer=widelimit.SGD(0.1), steps=100)
+        state = simulation.start()
+        for _ in range(100):
+            state = simulation.step(state)
+        simulation.measure(state)["loss"]
+
+    States are trees of arrays. No method changes a state that it is given, and nothing in a step is random: equal
+    states have equal successors.
+    """
+
+    net: Architecture
+    task: Task
+    rule: Rule
+    width: Width
+    optimizer: SGD
+    steps: int
+    batches: Batches | None
+    record: Record
+    seed: int
+    precision: str
+    left_out: tuple[str, ...]
+    """The kernels that are not recorded because they would take too much memory."""
+    dynamics: Dynamics
+    settings: Settings
+
+    @classmethod
+    def of(
+        cls,
+        net: Architecture,
+        task: Task,
+        rule: Rule | None,
+        *,
+        width: Width | float,
+        optimizer: SGD,
+        steps: int,
+        batches: Batches | None,
+        record: Record | None,
+        seed: int,
+        centred: bool,
+        precision: str,
+        replicates: int = 1,
+    ) -> Self:
+        """The simulation of checked arguments; for `replicates` of it, what is recorded is chosen to fit in memory."""
+        rule = GradientDescent() if rule is None else rule
+        checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+        checks.instance("task", task, Task, "widelimit.Task(x, y)")
+        checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
+        checks.instance("optimizer", optimizer, SGD, "widelimit.SGD(step_size=0.1)")
+        checks.integer("steps", steps, at_least=0)
+        checks.integer("seed", seed, at_least=0)
+        checks.known("precision", precision, ("float64", "float32"))
+        record = Record() if record is None else record
+        checks.instance("record", record, Record, "widelimit.Record(every=10)")
+        record.check(task.samples, len(task.x_test))
+        order = None
+        if batches is not None:
+            checks.instance("batches", batches, Batches, "widelimit.Batches(size=32)")
+            order = batches.order(task.samples, steps + 1)  # a recorded step is taken too, the last one for nothing
+            if batches.size == task.samples:  # in any order, all of them
+                order = None
+        width = planning.planned_width(width, net, task, steps)
+        item = np.dtype(precision).itemsize
+        kept, left_out = planning.recorded_kernels(record, net, task, width, steps, replicates, item)
+        measurement = Measurement(
+            kept, record.samples, record.test_kernels, record.positions, record.two_time or record.fields
+        )
+        numbers, structure = numbers_of(rule)
+        dynamics = Dynamics(
+            rule=structure,
+            is_gradient=bool(rule.is_gradient),
+            linear_in_error=bool(rule.linear_in_error),
+            width=width,
+            loss=task.loss,
+            outputs=task.outputs,
+            centred=bool(centred) or width.resamples,
+            measurement=measurement,
+        )
+        with at_precision(precision):
+            as_arrays = functools.partial(jax.tree.map, lambda leaf: jnp.asarray(leaf, precision))
+            settings = Settings(
+                net=as_arrays(net),
+                optimizer=as_arrays(optimizer),
+                rule_numbers=as_arrays(numbers),
+                inputs=Inputs.of(net, task, precision),
+                y=jnp.asarray(task.y, precision),
+                batches=None if order is None else jnp.asarray(order),
+            )
+            dynamics = with_usage(dynamics, settings, rule)
+        return cls(
+            net, task, rule, width, optimizer, steps, batches, record, seed, precision, left_out, dynamics, settings
+        )
+
+    def start(self, replicate: int = 0) -> State:
+        """The state at initialisation of one replicate: that of `train` with the same seed."""
+        checks.integer("replicate", replicate, at_least=0)
+        with at_precision(self.precision):
+            return self.dynamics.start(self.settings, self.rule, (self.seed, replicate))
+
+    def step(self, state: State, steps: int = 1) -> State:
+        """The state after so many further steps.
+
+        **Raises:** `ArgumentError` where that is beyond the `steps` that the simulation was initialised for.
+        """
+        checks.integer("steps", steps, at_least=0)
+        done = int(state.step)
+        if done + steps > self.steps:
+            raise ArgumentError(
+                f"steps: the simulation was initialised for {self.steps}; got {steps} after {done} that were taken."
+            )
+        if steps == 0:
+            return state
+        with at_precision(self.precision):
+            state = jax.tree.map(jnp.copy, state)  # the compiled steps use up what they are given
+            if done == 0:  # the first step looks at everything: what is centred on is known from then on
+                state, _ = step.advance(self.dynamics, self.settings, state)
+                steps -= 1
+            return step.proceed(self.dynamics, self.settings, state, steps) if steps else state
+
+    def measure(self, state: State) -> xr.Dataset:
+        """What `train` would record of a state, by the same names, without the dimensions `replicate` and `step`.
+
+        A state that has diverged is measured as it is; `diverged_step` says so.
+        """
+        done = int(state.step)
+        recording = Recording(range(done, done + 1), self.record)
+        with at_precision(self.precision):
+            recording.add(step.measure(self.dynamics, self.settings, state))
+            recording.diverged_at = int(state.diverged_at)
+            result = self.result([recording], {"configuration": json.dumps(self.configuration(1))})
+        return result.isel(replicate=0, step=0).drop_vars("replicate")
+
+    def result(self, recordings: Sequence[Recording], attributes: dict[str, Any]) -> xr.Dataset:
+        """The labelled result of what was recorded of some replicates."""
+        return labelled(self.task, recordings, float(self.optimizer.step_size), attributes)
+
+    def check_memory(self, recorded: int, replicates: int) -> None:
+        """Raise if so many recorded steps of so many replicates need more memory than there is."""
+        with at_precision(self.precision):
+            planning.check_memory(self.dynamics, self.settings, self.rule, recorded, replicates, self.record.two_time)
+
+    def configuration(self, replicates: int) -> dict[str, Any]:
+        """What a result of so many replicates was computed from, as plain data."""
+        return {
+            **described(self.net, self.task, self.rule),
+            **self.width.describe(),
+            "step_size": float(self.optimizer.step_size),
+            "steps": int(self.steps),
+            "momentum": float(self.optimizer.momentum),
+            "weight_decay": float(self.optimizer.weight_decay),
+            "batch_size": None if self.batches is None else int(self.batches.size),
+            "batch_seed": 0 if self.batches is None else int(self.batches.seed),
+            "record_every": int(self.record.every),
+            "kernels": list(self.dynamics.measurement.kernels),
+            "replicates": int(replicates),
+            "seed": int(self.seed),
+            "centred": self.dynamics.centred,
+            "precision": self.precision,
+        }

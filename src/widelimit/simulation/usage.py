@@ -1,0 +1,80 @@
+"""What a rule sends through which matrix: asked of the rule itself, before a run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ..checks import ArgumentError
+from ..rules import OutputSignal, Pathway, Rule, View, as_pathways, pathways, sweep
+from ..weights import Finite, Usage, Weights
+from .initialization import Initialization
+from .measurement import gradients
+from .step import Dynamics, Settings, Snapshot
+
+
+def with_usage(dynamics: Dynamics, settings: Settings, rule: Rule) -> Dynamics:
+    """The dynamics with its usage filled in, by running the rule once on shapes alone.
+
+    The rule is asked, not told: what it sends through which matrix, and whether it wants initial weights, is read off
+    its own calls, so that a rule's author declares nothing and unused parts of a matrix are never kept.
+
+    **Raises:** `ArgumentError` for a rule whose calls depend on a number.
+    """
+    rows = len(settings.inputs.train)
+    usage: list[Usage] = []
+    feedback_usage: list[Usage] = []
+
+    def dry_run(settings: Settings) -> None:
+        # A network of two neurons makes the same calls, and anything may be asked of it.
+        everything = Usage(forward=rows, backward=rows, initial=True)
+        usages = (everything,) * settings.net.hidden_layers
+        initialization = Initialization(
+            settings.net, Finite(2), settings.inputs, dynamics.outputs, usages, lambda _: everything, None
+        )
+        network = initialization.network()
+        feedback = initialization.feedback(rule)
+        network, feedback = initialization.measurements(network, feedback)
+        activity, network = network.forward(settings.net, settings.inputs.train)
+
+        trained = layers, rule_matrices = as_pathways((network.layers, feedback))
+        start = OutputSignal(jnp.ones_like(settings.y))
+        view = View(layers, rule_matrices, activity.fields, settings.y, settings.y, start, settings.net.skips)
+        signals = sweep(eqx.combine(settings.rule_numbers, dynamics.rule), view)
+        in_training, in_probes = pathways(trained), []
+        if dynamics.measurement.of_gradients:
+            snapshot = Snapshot(
+                network, network, feedback, activity, settings.y, settings.y, start, signals, feedback_updates=()
+            )
+            in_probes = gradients(dynamics, settings, snapshot).used
+
+        def through(weights: Weights, taught: int | None) -> Usage:
+            """What passed through one matrix; `taught` rows of features, or what the rule let it learn from."""
+            training, probes = (_of(weights, used) for used in (in_training, in_probes))
+            return Usage(
+                forward=sum(pathway.taught.used for pathway in training) if taught is None else taught,
+                backward=sum(pathway.sent.used for pathway in training),
+                tests=0 if taught is None else len(settings.inputs.test),
+                test_probes=len(settings.inputs.test) if dynamics.measurement.test_kernels and taught else 0,
+                probes=sum(pathway.sent.used for pathway in probes),
+                initial=any(pathway.initial for pathway in training + probes),
+            )
+
+        usage.extend(through(weights, rows) for weights in network.layers[1:])
+        feedback_usage.extend(through(weights, None) for weights, _ in initialization.handed_out)
+
+    try:
+        jax.eval_shape(dry_run, settings)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise ArgumentError(
+            f"rule: {type(rule).__name__} turns a number or an array into a Python value. Compute with jax.numpy; a "
+            "parameter that decides which calls the rule makes must be a field declared eqx.field(static=True)."
+        ) from error
+    return dataclasses.replace(dynamics, usage=tuple(usage), feedback_usage=tuple(feedback_usage))
+
+
+def _of(weights: Weights, used: list[Pathway]) -> list[Pathway]:
+    return [pathway for pathway in used if pathway.origin is weights]
