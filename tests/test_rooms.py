@@ -42,32 +42,19 @@ ROOMS: dict[str, set[str]] = {
 PUBLIC = {"paper", "cli"}
 """Rooms that stand above the public names, and may import the package itself."""
 
-TYPES_ALONE = {("optimizers", "weights")}
-"""Imports for annotations alone, under TYPE_CHECKING."""
 
-
-def imports(path: Path) -> list[tuple[str, bool]]:
-    """The modules below `widelimit` that a file imports, dotted, and whether for types alone."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    guarded = {
-        id(node)
-        for test in ast.walk(tree)
-        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
-        for node in ast.walk(test)
-    }
+def imports(path: Path) -> list[str]:
+    """The modules and names below `widelimit` that a file imports, dotted, wherever in the file."""
     package = ["widelimit", *path.relative_to(SOURCE).parent.parts]
-    names: list[tuple[str, bool]] = []
-    for node in ast.walk(tree):
+    targets: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            targets = [name.name for name in node.names]
+            targets += [name.name for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            targets = [f"{module}.{name.name}" for name in node.names]
-        else:
-            continue
-        names += [(target, id(node) in guarded) for target in targets if target.split(".")[0] == "widelimit"]
-    return names
+            targets += [f"{module}.{name.name}" for name in node.names]
+    return [target for target in targets if target.split(".")[0] == "widelimit"]
 
 
 def room_of(path: Path) -> str:
@@ -83,13 +70,13 @@ FILES = sorted(
 def test_a_room_imports_only_what_it_may(path):
     room = room_of(path)
     allowed = LOOSE | ROOMS.get(room, set()) | {room}
-    for target, for_types in imports(path):
+    for target in imports(path):
         parts = target.split(".")
         if parts == ["widelimit"] or (len(parts) == 2 and parts[1] not in ROOMS and parts[1] not in LOOSE):
             assert room in PUBLIC or parts[-1] == "__version__", f"{path.name} imports the public package"
         else:
             other = parts[1]
-            assert other in allowed or (for_types and (room, other) in TYPES_ALONE), f"{room} imports {other}: {target}"
+            assert other in allowed, f"{room} imports {other}: {target}"
 
 
 def test_theory_knows_rules_by_name_alone():
@@ -98,7 +85,7 @@ def test_theory_knows_rules_by_name_alone():
         name for name in wl.__all__ if isinstance(getattr(wl, name), type) and issubclass(getattr(wl, name), wl.Rule)
     }
     for path in (SOURCE / "theory").rglob("*.py"):
-        used = {target.split(".")[2] for target, _ in imports(path) if target.startswith("widelimit.rules.")}
+        used = {target.split(".")[2] for target in imports(path) if target.startswith("widelimit.rules.")}
         assert used <= rules, path
 
 
@@ -119,6 +106,6 @@ def test_a_breach_is_found(tmp_path, monkeypatch):
     """The check itself: a solver that imports the simulation, inside a function, relatively or not."""
     breach = SOURCE / "theory" / "breach.py"
     monkeypatch.setattr(Path, "read_text", lambda path, **_: "def f():\n    from ..simulation import train\n")
-    assert [target for target, _ in imports(breach)] == ["widelimit.simulation.train"]
+    assert imports(breach) == ["widelimit.simulation.train"]
     with pytest.raises(AssertionError, match="theory imports simulation"):
         test_a_room_imports_only_what_it_may(breach)

@@ -97,9 +97,9 @@ def compiled(*runs):
     """How many programs were compiled for a step, by each run in turn."""
     counts = []
     for options in runs:
-        before = step.advance._cache_size() + step.proceed._cache_size()
+        before = step.compiled_advance._cache_size() + step.compiled_proceed._cache_size()
         wl.train(NET, small_task(), **{"optimizer": wl.SGD(0.05), "steps": 3, "replicates": 1, **options})
-        counts.append(step.advance._cache_size() + step.proceed._cache_size() - before)
+        counts.append(step.compiled_advance._cache_size() + step.compiled_proceed._cache_size() - before)
     return counts
 
 
@@ -121,12 +121,12 @@ def test_what_changes_the_calls_of_a_rule_compiles_anew():
 def test_numbers_of_everything_else_compile_nothing_again():
     nets = [wl.MLP(2, wl.Tanh(), richness) for richness in (0.7, 1.4)]
     task = small_task()
-    before = step.advance._cache_size()
+    before = step.compiled_advance._cache_size()
     for net in nets:
         for optimizer in (wl.SGD(0.05, 0.3), wl.SGD(0.02, 0.6, 0.1)):
             for seed in (0, 1):
                 wl.train(net, task, width=10, optimizer=optimizer, steps=1, replicates=1, seed=seed)
-    assert step.advance._cache_size() - before == 1
+    assert step.compiled_advance._cache_size() - before == 1
 
 
 def test_a_number_and_an_array_of_a_rule_have_their_effect():

@@ -12,8 +12,8 @@ class RandomTargetProjection(wl.Rule):
     def linear_in_error(self):
         return False
 
-    def feedback(self, draw):
-        return {layer: draw.vectors(layer) for layer in draw.layers}
+    def feedback(self, random):
+        return {layer: random.vectors(layer) for layer in random.layers}
 
     def pseudo_gradient(self, view, layer, above):
         return view.derivatives[layer] * (view.targets @ view.feedback[layer])

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol, Self, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
 
 from .. import checks
 
-if TYPE_CHECKING:  # an optimiser moves weights of any kind, and knows neither
-    from ..weights import Weights
+
+class Movable(Protocol):
+    """Weights of any kind, as an optimiser sees them."""
+
+    def move(self, change: Array, keep: Array | float) -> Self:
+        """The weights keep·W + change."""
+        ...
+
+
+Moved = TypeVar("Moved", bound=Movable)
 
 
 class SGD(eqx.Module):
@@ -42,7 +50,7 @@ class SGD(eqx.Module):
         self.step_size, self.momentum, self.weight_decay = step_size, momentum, weight_decay
         self.remembers = momentum > 0
 
-    def step(self, weights: Weights, change: Array, velocity: Array | None) -> tuple[Weights, Array | None]:
+    def step(self, weights: Moved, change: Array, velocity: Array | None) -> tuple[Moved, Array | None]:
         """One step of one weight matrix; `change` is the rule's change over one unit of time."""
         size = self.step_size
         assert not isinstance(size, str), "the step size must have been chosen"

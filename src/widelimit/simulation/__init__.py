@@ -1,7 +1,7 @@
 """One simulation at one width: initialisation, the step, what is recorded, planning, and `train`."""
 
 from .simulation import Simulation
-from .step import State
+from .state import State
 from .step_size import suggest_step_size
 from .training import initialize, train
 

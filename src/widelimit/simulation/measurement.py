@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,31 +14,7 @@ from ..networks import rows_of
 from ..rules import OutputSignal, Pathway, View, as_pathways, at_each_position, pathways, sweep
 from ..weights import overlap
 from . import kernels
-
-if TYPE_CHECKING:
-    from .step import Dynamics, Settings, Snapshot, State
-
-_OF_GRADIENTS = ("ntk", "gradient_kernel", "pseudo_gradient_kernel", "pseudo_gradient_covariance")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What is measured, as a part of the compiled step; see [`Record`], from which it comes.
-
-    `samples` are those whose kernels are measured, all of them if None; with `fields` the fields themselves leave the
-    step, for two-time kernels and for the fields at the end.
-    """
-
-    kernels: tuple[str, ...]
-    samples: tuple[int, ...] | None = None
-    test_kernels: bool = False
-    positions: bool = False
-    fields: bool = False
-
-    @property
-    def of_gradients(self) -> bool:
-        """Whether g or g̃ has to be measured at all."""
-        return self.fields or any(name in self.kernels for name in _OF_GRADIENTS)
+from .state import Measurement, Program, Settings, Snapshot, State
 
 
 class OutputRows(NamedTuple):
@@ -76,14 +51,14 @@ class Gradients(NamedTuple):
     used: list[Pathway]
 
 
-def measured(dynamics: Dynamics, settings: Settings, state: State, snapshot: Snapshot) -> dict[str, Any]:
+def measured(program: Program, settings: Settings, state: State, snapshot: Snapshot) -> dict[str, Any]:
     """The record of a state, by the names of the result's variables (see the registry)."""
-    measurement, geometry = dynamics.measurement, settings.inputs.geometry
-    test_output, test_origin = _test_outputs(dynamics, settings, state, snapshot)
+    measurement, geometry = program.measurement, settings.inputs.geometry
+    test_output, test_origin = _test_outputs(program, settings, state, snapshot)
     record = {
         "output": snapshot.output,
         "error": snapshot.error,
-        "loss": jnp.sum(dynamics.loss.value(snapshot.output, settings.y)),
+        "loss": jnp.sum(program.loss.value(snapshot.output, settings.y)),
         "test_output": test_output - test_origin,
         "test_origin": test_origin,
         "diagnostics": [weights.diagnostics() for weights in snapshot.after_backward.layers[1:-1]],
@@ -94,7 +69,7 @@ def measured(dynamics: Dynamics, settings: Settings, state: State, snapshot: Sna
     phi[0] = features[0] @ features[0].T / geometry.dimension
     over_rows: dict[str, list[Array]] = {"feature_kernel": phi[1:]}
     if measurement.of_gradients:
-        measured_gradients = gradients(dynamics, settings, snapshot)
+        measured_gradients = gradients(program, settings, snapshot)
         z, g, pseudo, _ = measured_gradients
         mixed = [kernels.blocks(left, right) for left, right in zip(g, pseudo, strict=True)]
         over_rows |= {
@@ -103,10 +78,10 @@ def measured(dynamics: Dynamics, settings: Settings, state: State, snapshot: Sna
             "pseudo_gradient_covariance": [kernels.blocks(rows, rows) for rows in pseudo],
         }
         norms = jnp.stack([jnp.mean(rows**2, axis=2) for rows in pseudo])
-        by_position = norms.reshape(len(norms), -1, geometry.positions, dynamics.outputs)
+        by_position = norms.reshape(len(norms), -1, geometry.positions, program.outputs)
         record["pseudo_gradient_norm"] = by_position.mean(axis=2)
         if "ntk" in measurement.kernels:
-            record["ntk"] = kernels.tangent_kernel(phi, mixed, geometry.fields, dynamics.outputs)
+            record["ntk"] = kernels.tangent_kernel(phi, mixed, geometry.fields, program.outputs)
         if measurement.fields:
             record["fields"] = {
                 "preactivation": _stacked(_chosen(snapshot.activity.preactivations, recorded)[1:], geometry.positions),
@@ -130,14 +105,14 @@ def measured(dynamics: Dynamics, settings: Settings, state: State, snapshot: Sna
 
 
 def _test_outputs(
-    dynamics: Dynamics, settings: Settings, state: State, snapshot: Snapshot
+    program: Program, settings: Settings, state: State, snapshot: Snapshot
 ) -> tuple[Float[Array, "test output"], Float[Array, "test output"]]:
     """The outputs at test points, and what they were at initialisation."""
     test_output = snapshot.after_forward.test_outputs(settings.net, settings.inputs.test)
-    if dynamics.width.resamples and dynamics.centred:
+    if program.width.resamples and program.centred:
         # Other noise is met as more is revealed: what it would have given at the start is computed along with it.
         return test_output, snapshot.after_forward.initially().test_outputs(settings.net, settings.inputs.test)
-    return test_output, jnp.where((state.step == 0) & dynamics.centred, test_output, state.test_origin)
+    return test_output, jnp.where((state.step == 0) & program.centred, test_output, state.test_origin)
 
 
 def _test_kernels(
@@ -159,13 +134,13 @@ def _test_kernels(
     return found
 
 
-def gradients(dynamics: Dynamics, settings: Settings, snapshot: Snapshot) -> Gradients:
+def gradients(program: Program, settings: Settings, snapshot: Snapshot) -> Gradients:
     """z^ℓ, g^ℓ and g̃^ℓ of the recorded samples, by probes that leave no trace in the weights."""
-    net, outputs = settings.net, dynamics.outputs
-    recorded = _recorded_rows(settings, dynamics.measurement)
+    net, outputs = settings.net, program.outputs
+    recorded = _recorded_rows(settings, program.measurement)
     positions = settings.inputs.geometry.positions
     activity, signals = snapshot.activity, list(_chosen(snapshot.signals, recorded))
-    error, y = _chosen((snapshot.error, settings.y), _recorded_samples(dynamics.measurement))
+    error, y = _chosen((snapshot.error, settings.y), _recorded_samples(program.measurement))
     samples = len(error)
 
     each = OutputRows(samples, outputs, positions)
@@ -174,18 +149,18 @@ def gradients(dynamics: Dynamics, settings: Settings, snapshot: Snapshot) -> Gra
     layers, feedback = (as_pathways(tree, True) for tree in (snapshot.after_backward.layers, snapshot.feedback))
     view = View(layers, feedback, fields, error, y, start, net.skips)
 
-    if not dynamics.linear_in_error:
+    if not program.linear_in_error:
         # The smallest vectors with Σ_c Δ_c g̃_c = δ, the whole signal: g̃_c = δ Δ_c/|Δ|².
         size = jnp.sum(error**2, axis=1, keepdims=True)
         share = jnp.sum(error * start.values, axis=1, keepdims=True) / jnp.where(size > 0, size, 1)
         share = at_each_position(share, positions)
         signals = [share * delta for delta in each.spread(signals)]
     elif outputs > 1:
-        signals = list(sweep(eqx.combine(settings.rule_numbers, dynamics.rule), view))
+        signals = list(sweep(eqx.combine(settings.rule_numbers, program.rule), view))
     # With one output the training pass has started from 1, and what it gave is g̃ itself.
 
     pre_gradients: list[Array] = []
-    if dynamics.is_gradient and not dynamics.measurement.fields:
+    if program.is_gradient and not program.measurement.fields:
         true_gradients = list(signals)
     else:
         true_gradients, above = [], start.values

@@ -16,7 +16,8 @@ from ..results import Record
 from ..results.record import KERNELS
 from ..rules import Rule
 from ..weights import Finite, Infinite, Width, scatters
-from .step import Dynamics, Settings
+from . import step
+from .state import Program, Settings
 
 
 def planned_width(width: Width | float, net: Architecture, task: Task, steps: int) -> Width:
@@ -92,11 +93,11 @@ def recorded_kernels(
 
 
 def check_memory(
-    dynamics: Dynamics, settings: Settings, rule: Rule, recorded: int, replicates: int, two_time: bool
+    program: Program, settings: Settings, rule: Rule, recorded: int, replicates: int, two_time: bool
 ) -> None:
     """Raise if the run needs more memory than there is; shapes alone are traced, nothing is allocated."""
-    state = jax.eval_shape(lambda settings: dynamics.start(settings, rule, None), settings)
-    _, record = jax.eval_shape(dynamics.advance, settings, state)
+    state = jax.eval_shape(lambda settings: step.start(program, settings, rule, None), settings)
+    _, record = jax.eval_shape(functools.partial(step.advance, program), settings, state)
     fields = record.pop("fields", {})
     kept = _bytes(record) * recorded * replicates
     passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time

@@ -24,9 +24,8 @@ from ..rules import GradientDescent, Rule, numbers_of
 from ..weights import Width
 from . import planning, step
 from .inputs import Inputs
-from .measurement import Measurement
 from .recording import Recording, labelled
-from .step import Dynamics, Settings, State
+from .state import Measurement, Program, Settings, State
 from .usage import with_usage
 
 
@@ -56,7 +55,7 @@ class Simulation:
     precision: str
     left_out: tuple[str, ...]
     """The kernels that are not recorded because they would take too much memory."""
-    dynamics: Dynamics
+    program: Program
     settings: Settings
 
     @classmethod
@@ -101,7 +100,7 @@ class Simulation:
             kept, record.samples, record.test_kernels, record.positions, record.two_time or record.fields
         )
         numbers, structure = numbers_of(rule)
-        dynamics = Dynamics(
+        program = Program(
             rule=structure,
             is_gradient=bool(rule.is_gradient),
             linear_in_error=bool(rule.linear_in_error),
@@ -121,16 +120,16 @@ class Simulation:
                 y=jnp.asarray(task.y, precision),
                 batches=None if order is None else jnp.asarray(order),
             )
-            dynamics = with_usage(dynamics, settings, rule)
+            program = with_usage(program, settings, rule)
         return cls(
-            net, task, rule, width, optimizer, steps, batches, record, seed, precision, left_out, dynamics, settings
+            net, task, rule, width, optimizer, steps, batches, record, seed, precision, left_out, program, settings
         )
 
     def start(self, replicate: int = 0) -> State:
         """The state at initialisation of one replicate: that of `train` with the same seed."""
         checks.integer("replicate", replicate, at_least=0)
         with at_precision(self.precision):
-            return self.dynamics.start(self.settings, self.rule, (self.seed, replicate))
+            return step.start(self.program, self.settings, self.rule, (self.seed, replicate))
 
     def step(self, state: State, steps: int = 1) -> State:
         """The state after so many further steps.
@@ -148,9 +147,9 @@ class Simulation:
         with at_precision(self.precision):
             state = jax.tree.map(jnp.copy, state)  # the compiled steps use up what they are given
             if done == 0:  # the first step looks at everything: what is centred on is known from then on
-                state, _ = step.advance(self.dynamics, self.settings, state)
+                state, _ = step.compiled_advance(self.program, self.settings, state)
                 steps -= 1
-            return step.proceed(self.dynamics, self.settings, state, steps) if steps else state
+            return step.compiled_proceed(self.program, self.settings, state, steps) if steps else state
 
     def measure(self, state: State) -> xr.Dataset:
         """What `train` would record of a state, by the same names, without the dimensions `replicate` and `step`.
@@ -160,7 +159,7 @@ class Simulation:
         done = int(state.step)
         recording = Recording(range(done, done + 1), self.record)
         with at_precision(self.precision):
-            recording.add(step.measure(self.dynamics, self.settings, state))
+            recording.add(step.compiled_measure(self.program, self.settings, state))
             recording.diverged_at = int(state.diverged_at)
             result = self.result([recording], {"configuration": json.dumps(self.configuration(1))})
         return result.isel(replicate=0, step=0).drop_vars("replicate")
@@ -172,7 +171,7 @@ class Simulation:
     def check_memory(self, recorded: int, replicates: int) -> None:
         """Raise if so many recorded steps of so many replicates need more memory than there is."""
         with at_precision(self.precision):
-            planning.check_memory(self.dynamics, self.settings, self.rule, recorded, replicates, self.record.two_time)
+            planning.check_memory(self.program, self.settings, self.rule, recorded, replicates, self.record.two_time)
 
     def configuration(self, replicates: int) -> dict[str, Any]:
         """What a result of so many replicates was computed from, as plain data."""
@@ -186,9 +185,9 @@ class Simulation:
             "batch_size": None if self.batches is None else int(self.batches.size),
             "batch_seed": 0 if self.batches is None else int(self.batches.seed),
             "record_every": int(self.record.every),
-            "kernels": list(self.dynamics.measurement.kernels),
+            "kernels": list(self.program.measurement.kernels),
             "replicates": int(replicates),
             "seed": int(self.seed),
-            "centred": self.dynamics.centred,
+            "centred": self.program.centred,
             "precision": self.precision,
         }

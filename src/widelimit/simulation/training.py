@@ -165,10 +165,10 @@ def initialize(
 
 def _run(simulation: Simulation, replicate: int, recording: Recording, bar: tqdm) -> None:
     """One replicate, from initialisation to the last recorded step, or to where it diverges."""
-    dynamics, settings = simulation.dynamics, simulation.settings
+    program, settings = simulation.program, simulation.settings
     state = simulation.start(replicate)
     for recorded in recording.steps:
-        state, record = step.advance(dynamics, settings, state)
+        state, record = step.compiled_advance(program, settings, state)
         recording.add(record, int(state.diverged_at))
         if recording.diverged_at >= 0 or recorded == recording.steps[-1]:
             break
@@ -176,7 +176,7 @@ def _run(simulation: Simulation, replicate: int, recording: Recording, bar: tqdm
         left = recording.steps.step - 1
         while left > 0:
             piece = min(left, _PIECE)
-            state = step.proceed(dynamics, settings, state, piece)
+            state = step.compiled_proceed(program, settings, state, piece)
             state.step.block_until_ready()
             bar.update(piece)
             left -= piece

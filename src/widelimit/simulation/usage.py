@@ -13,11 +13,11 @@ from ..rules import OutputSignal, Pathway, Rule, View, as_pathways, pathways, sw
 from ..weights import Finite, Usage, Weights
 from .initialization import Initialization
 from .measurement import gradients
-from .step import Dynamics, Settings, Snapshot
+from .state import Program, Settings, Snapshot
 
 
-def with_usage(dynamics: Dynamics, settings: Settings, rule: Rule) -> Dynamics:
-    """The dynamics with its usage filled in, by running the rule once on shapes alone.
+def with_usage(program: Program, settings: Settings, rule: Rule) -> Program:
+    """The program with its usage filled in, by running the rule once on shapes alone.
 
     The rule is asked, not told: what it sends through which matrix, and whether it wants initial weights, is read off
     its own calls, so that a rule's author declares nothing and unused parts of a matrix are never kept.
@@ -33,7 +33,7 @@ def with_usage(dynamics: Dynamics, settings: Settings, rule: Rule) -> Dynamics:
         everything = Usage(forward=rows, backward=rows, initial=True)
         usages = (everything,) * settings.net.hidden_layers
         initialization = Initialization(
-            settings.net, Finite(2), settings.inputs, dynamics.outputs, usages, lambda _: everything, None
+            settings.net, Finite(2), settings.inputs, program.outputs, usages, lambda _: everything, None
         )
         network = initialization.network()
         feedback = initialization.feedback(rule)
@@ -43,13 +43,13 @@ def with_usage(dynamics: Dynamics, settings: Settings, rule: Rule) -> Dynamics:
         trained = layers, rule_matrices = as_pathways((network.layers, feedback))
         start = OutputSignal(jnp.ones_like(settings.y))
         view = View(layers, rule_matrices, activity.fields, settings.y, settings.y, start, settings.net.skips)
-        signals = sweep(eqx.combine(settings.rule_numbers, dynamics.rule), view)
+        signals = sweep(eqx.combine(settings.rule_numbers, program.rule), view)
         in_training, in_probes = pathways(trained), []
-        if dynamics.measurement.of_gradients:
+        if program.measurement.of_gradients:
             snapshot = Snapshot(
                 network, network, feedback, activity, settings.y, settings.y, start, signals, feedback_updates=()
             )
-            in_probes = gradients(dynamics, settings, snapshot).used
+            in_probes = gradients(program, settings, snapshot).used
 
         def through(weights: Weights, taught: int | None) -> Usage:
             """What passed through one matrix; `taught` rows of features, or what the rule let it learn from."""
@@ -58,7 +58,7 @@ def with_usage(dynamics: Dynamics, settings: Settings, rule: Rule) -> Dynamics:
                 forward=sum(pathway.taught.used for pathway in training) if taught is None else taught,
                 backward=sum(pathway.sent.used for pathway in training),
                 tests=0 if taught is None else len(settings.inputs.test),
-                test_probes=len(settings.inputs.test) if dynamics.measurement.test_kernels and taught else 0,
+                test_probes=len(settings.inputs.test) if program.measurement.test_kernels and taught else 0,
                 probes=sum(pathway.sent.used for pathway in probes),
                 initial=any(pathway.initial for pathway in training + probes),
             )
@@ -73,7 +73,7 @@ def with_usage(dynamics: Dynamics, settings: Settings, rule: Rule) -> Dynamics:
             f"rule: {type(rule).__name__} turns a number or an array into a Python value. Compute with jax.numpy; a "
             "parameter that decides which calls the rule makes must be a field declared eqx.field(static=True)."
         ) from error
-    return dataclasses.replace(dynamics, usage=tuple(usage), feedback_usage=tuple(feedback_usage))
+    return dataclasses.replace(program, usage=tuple(usage), feedback_usage=tuple(feedback_usage))
 
 
 def _of(weights: Weights, used: list[Pathway]) -> list[Pathway]:
