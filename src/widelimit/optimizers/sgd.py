@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -10,10 +10,11 @@ from jaxtyping import Array, Float
 from .. import checks
 
 
+@runtime_checkable
 class Movable(Protocol):
     """Weights of any kind, as an optimiser sees them."""
 
-    def move(self, change: Array, keep: Array | float) -> Self:
+    def move(self, change: Array, keep: Array | float) -> Any:
         """The weights keep·W + change."""
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -26,14 +26,14 @@ class OutputSignal(eqx.Module):
     """What the update has still to multiply signals by: Δ where the pass started from 1."""
 
     @classmethod
-    def for_training(cls, error: Float[Array, "sample output"], linear_in_error: bool) -> Self:
+    def for_training(cls, error: Float[Array, "sample output"], linear_in_error: bool) -> OutputSignal:
         """Δ, or 1 where that will do."""
         if linear_in_error and error.shape[1] == 1:
             return cls(jnp.ones_like(error), error)
         return cls(error)
 
     @classmethod
-    def of_each_output(cls, samples: int, outputs: int, dtype: Any) -> Self:
+    def of_each_output(cls, samples: int, outputs: int, dtype: Any) -> OutputSignal:
         """The unit vectors of all outputs, one after the other for each sample: rows (sample, output)."""
         return cls(jnp.tile(jnp.eye(outputs, dtype=dtype), (samples, 1)))
 

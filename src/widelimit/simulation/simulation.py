@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ class Simulation:
         centred: bool,
         precision: str,
         replicates: int = 1,
-    ) -> Self:
+    ) -> Simulation:
         """The simulation of checked arguments; for `replicates` of it, what is recorded is chosen to fit in memory."""
         rule = GradientDescent() if rule is None else rule
         checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
