@@ -49,15 +49,24 @@ STEPS = 14
 
 
 def cell(
-    rule: wl.Rule, nonlinearity: wl.Nonlinearity, depth: int, richness: float, **training
+    rule: wl.Rule,
+    nonlinearity: wl.Nonlinearity,
+    depth: int,
+    richness: float,
+    *,
+    step_size: float | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    **training,
 ) -> dict[str, dict[str, float]]:
     """The comparison of one cell, by quantity; `training` has further options of `train`."""
     task = wl.datasets.sphere(4, 6, seed=3)
     net = wl.MLP(depth, nonlinearity, richness)
-    step_size = wl.suggest_step_size(net, task, rule, safety=0.12)
-    if isinstance(rule, wl.Hebbian):  # it diverges in finite time where ϕ is unbounded: stay before that
-        step_size *= 0.5 if isinstance(nonlinearity, wl.Tanh | wl.Erf) else 0.1
-    return compare(net, task, rule, {"step_size": step_size, "steps": STEPS} | training)
+    if step_size is None:
+        step_size = wl.suggest_step_size(net, task, rule, safety=0.12)
+        if isinstance(rule, wl.Hebbian):  # it diverges in finite time where ϕ is unbounded: stay before that
+            step_size *= 0.5 if isinstance(nonlinearity, wl.Tanh | wl.Erf) else 0.1
+    return compare(net, task, rule, wl.SGD(step_size, momentum, weight_decay), **training)
 
 
 def architecture_cell(
@@ -65,7 +74,7 @@ def architecture_cell(
 ) -> dict[str, dict[str, float]]:
     """The comparison of one cell of the second grid."""
     net, task, step_size = problem(rule, nonlinearity, depth, name)
-    return compare(net, task, rule, {"step_size": step_size, "steps": STEPS}, ARCHITECTURES[name][1], 8)
+    return compare(net, task, rule, wl.SGD(step_size), ARCHITECTURES[name][1], 8)
 
 
 def problem(
@@ -87,19 +96,19 @@ def compare(
     net: wl.Architecture,
     task: wl.Task,
     rule: wl.Rule,
-    training: dict,
+    optimizer: wl.SGD,
     particles: int = PARTICLES,
     replicates: int = REPLICATES,
+    **training,
 ) -> dict[str, dict[str, float]]:
     """Infinite width against networks of two widths."""
-    common = {"progress": False} | training
-    limit = quantities(
-        wl.train(net, task, rule, width=wl.Infinite(particles=particles), replicates=replicates, **common)
-    )
-    narrow, wide = (
-        quantities(wl.train(net, task, rule, width=width, replicates=NETWORKS, seed=width, **common))
-        for width in WIDTHS
-    )
+
+    def run(width: wl.Infinite | int, replicates: int, seed: int) -> dict[str, np.ndarray]:
+        options = dict(optimizer=optimizer, steps=STEPS, replicates=replicates, seed=seed, progress=False)
+        return quantities(wl.train(net, task, rule, width=width, **options, **training))
+
+    limit = run(wl.Infinite(particles), replicates, seed=0)
+    narrow, wide = (run(width, NETWORKS, seed=width) for width in WIDTHS)
     return {name: _compare(limit[name], narrow[name], wide[name]) for name in limit}
 
 

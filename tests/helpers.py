@@ -55,22 +55,44 @@ def small_task(samples=4, dimension=3, outputs=None, loss=None, test_samples=0, 
     return wl.Task(x[:samples], y[:samples], x[samples:], y[samples:], loss=loss)
 
 
-def setup(net, task, rule, *, width=math.inf, seed=0, replicate=0, precision="float64", **options):
+def grouped(
+    *,
+    width=math.inf,
+    particles=4000,
+    capacity=None,
+    tolerance=None,
+    growth=None,
+    step_size=None,
+    momentum=0.0,
+    weight_decay=0.0,
+    batch_size=None,
+    batch_seed=0,
+    record_every=1,
+    two_time=False,
+    fields=False,
+    positions=False,
+    **others,
+):
+    """The keyword arguments of `train` from numbers by name, as the configuration of a result has them.
+
+    For tests that hand one dictionary of numbers to `train` and to what knows no groups, a `Reference` or a solver of
+    `theory`, and for those that vary one number of a group. `particles`, `capacity`, `tolerance` and `growth` are left
+    out at finite width, the optimiser without a `step_size`, batches without a `batch_size`; `others` pass as they are.
+    """
+    groups = {"record": wl.Record(record_every, two_time=two_time, fields=fields, positions=positions)}
+    groups["width"] = wl.Infinite(particles, capacity, tolerance, growth) if width == math.inf else width
+    if step_size is not None:
+        groups["optimizer"] = wl.SGD(step_size, momentum, weight_decay)
+    if batch_size is not None:
+        groups["batches"] = wl.Batches(batch_size, batch_seed)
+    return groups | others
+
+
+def setup(net, task, rule, *, width, seed, replicate):
     """The compiled parts of `train`, one by one: the dynamics, what it is given, and the initial state."""
-    fabric = planning.plan_fabric(
-        net,
-        task,
-        width,
-        options.get("particles", 400),
-        options.get("capacity"),
-        options.get("tolerance"),
-        options.get("growth", 4),
-        options.get("steps", 4),
-        precision,
-    )
-    optimizer = wl.SGD(options.get("step_size", 0.1), options.get("momentum", 0.0), options.get("weight_decay", 0.0))
-    with at_precision(precision):
-        dynamics, given = planning.prepare(net, task, rule, optimizer, fabric, precision)
+    planned = planning.planned_width(width, net, task, steps=4)
+    with at_precision("float64"):
+        dynamics, given = planning.prepare(net, task, rule, wl.SGD(0.1), planned, "float64")
         state = dynamics.start(given, (seed, replicate))
     return dynamics, given, state
 

@@ -10,6 +10,7 @@ from helpers import (
     assert_matches_reference,
     assert_same,
     convolutional_reference_for,
+    grouped,
     relative_error,
 )
 
@@ -43,7 +44,7 @@ def images(shape, samples=4, outputs=None, test_samples=2, seed=0, loss=None):
 
 def compare(net, task, rule, *, batch_size=None, steps=3, **options):
     training = dict(step_size=0.03, steps=steps, momentum=0.5, weight_decay=0.3) | options
-    run = wl.train(net, task, rule, width=7, replicates=1, seed=2, batches=wl.Batches(batch_size), **training)
+    run = wl.train(net, task, rule, replicates=1, seed=2, **grouped(width=7, batch_size=batch_size, **training))
     network = convolutional_reference_for(net, task, rule, 7, seed=2)
     batches = None if batch_size is None else wl.Batches(batch_size, seed=0).order(task.samples, steps + 1)
     expected = network.train(**training, batches=batches)
@@ -73,9 +74,15 @@ def test_kernels_between_positions_and_fields():
     """Their averages over positions are the kernels that are always recorded, and they are kernels of the fields."""
     shape, options = GEOMETRIES["1-D"]
     net, task = wl.CNN(2, wl.Tanh(), **options), images(shape, outputs=2)
-    extra = dict(positions=True, fields=True, two_time=True)
     run = wl.train(
-        net, task, wl.FeedbackAlignment(0.5), width=9, optimizer=wl.SGD(0.05), steps=2, replicates=2, **extra
+        net,
+        task,
+        wl.FeedbackAlignment(0.5),
+        width=9,
+        optimizer=wl.SGD(0.05),
+        steps=2,
+        record=wl.Record(positions=True, fields=True, two_time=True),
+        replicates=2,
     )
     for name in ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel"):
         every = run[f"{name}_positions"]
@@ -94,25 +101,25 @@ def test_kernels_between_positions_and_fields():
 # --- relations that hold at every width
 
 
-@pytest.mark.parametrize("width", [30, math.inf])
+@pytest.mark.parametrize("width", [30, wl.Infinite(particles=400)], ids=["finite", "infinite"])
 @pytest.mark.parametrize("rule", ALL_RULES)
 def test_one_position_is_a_fully_connected_network(rule, width):
     task = images((1, 3))
     flat = wl.Task(task.x, task.y[:, 0], task.x_test, task.y_test[:, 0])
-    training = dict(width=width, particles=400, step_size=0.05, steps=4, replicates=1)
+    training = dict(width=width, optimizer=wl.SGD(0.05), steps=4, replicates=1)
     one = wl.train(wl.CNN(2, wl.Tanh(), filter_size=1), task, ALL_RULES[rule], **training)
     other = wl.train(wl.MLP(2, wl.Tanh()), flat, ALL_RULES[rule], **training)
     assert_same(one, other, 1e-13)
 
 
-@pytest.mark.parametrize("width", [20, math.inf])
+@pytest.mark.parametrize("width", [20, wl.Infinite(particles=3000)], ids=["finite", "infinite"])
 @pytest.mark.parametrize("rule", ["gd", "fa-half", "dfa", "hebb"])
 def test_circular_networks_are_translation_equivariant(rule, width):
     """Every image moved by its own way round the grid: what averages over positions stays the same.
 
     At infinite width noise is drawn by row, so the network is linear, which makes it exact.
     """
-    nonlinearity = wl.Tanh() if width < math.inf else wl.Linear()
+    nonlinearity = wl.Linear() if isinstance(width, wl.Infinite) else wl.Tanh()
     net = wl.CNN(2, nonlinearity, padding="circular", pool="all", filter_scale=1 / 3)
     task = images((2, 4, 1), samples=3)
     random = np.random.default_rng(0)
@@ -122,7 +129,7 @@ def test_circular_networks_are_translation_equivariant(rule, width):
         return np.stack([np.roll(one, way, axis=(0, 1)) for one, way in zip(x, ways, strict=True)])
 
     other = wl.Task(moved(task.inputs), task.y[:, 0], moved(task.test_inputs), task.y_test[:, 0])
-    training = dict(width=width, particles=3000, step_size=0.01 if rule == "hebb" else 0.1, steps=3, replicates=1)
+    training = dict(width=width, optimizer=wl.SGD(0.01 if rule == "hebb" else 0.1), steps=3, replicates=1)
     names = ["output", "test_output", "loss", "ntk"]
     one, two = (wl.train(net, data, RULES[rule], **training) for data in (task, other))
     assert_same(one, two, 1e-10, names)
@@ -138,7 +145,8 @@ def compare_seeds_and_particles(geometry, rule, layers, outputs=None):
     shape, options = GEOMETRIES[geometry]
     task = images(shape, samples=2, outputs=outputs, test_samples=1)
     net = wl.CNN(layers, wl.Linear(), 1.2, **({"filter_scale": 0.5} | options))
-    training = dict(step_size=0.003 if rule == "hebb" else 0.01, steps=4, replicates=1, momentum=0.5, weight_decay=0.2)
+    optimizer = wl.SGD(0.003 if rule == "hebb" else 0.01, momentum=0.5, weight_decay=0.2)
+    training = dict(optimizer=optimizer, steps=4, replicates=1)
     one, two = (
         wl.train(net, task, RULES[rule], width=wl.Infinite(particles=particles), seed=particles, **training)
         for particles in ((4000, 5000) if shape[1:] == (2,) else (8000, 9000))

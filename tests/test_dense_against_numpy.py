@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import NONLINEARITIES, RULES, assert_matches_reference, reference_for, relative_error, small_task
+from helpers import NONLINEARITIES, RULES, assert_matches_reference, grouped, reference_for, relative_error, small_task
 
 import widelimit as wl
 from widelimit.simulation.network import Inputs
@@ -15,7 +15,7 @@ WIDTH = 17
 
 def compare(net, task, rule, *, steps=5, step_size=0.04, centred=True, momentum=0.0, weight_decay=0.0, **options):
     training = dict(step_size=step_size, steps=steps, momentum=momentum, weight_decay=weight_decay, centred=centred)
-    run = wl.train(net, task, rule, width=WIDTH, replicates=2, seed=3, **training, **options)
+    run = wl.train(net, task, rule, replicates=2, seed=3, **grouped(width=WIDTH, **training, **options))
     assert np.all(run["diverged_step"] == -1)
     for replicate in range(2):
         expected = reference_for(net, task, rule, WIDTH, seed=3, replicate=replicate).train(**training)
@@ -74,7 +74,7 @@ def test_uncentred_network():
 @pytest.mark.parametrize("outputs", [None, 2])
 def test_two_time_kernels_and_final_fields(outputs):
     task = small_task(outputs=outputs)
-    run = compare(wl.MLP(2, wl.Tanh()), task, wl.FeedbackAlignment(0.5), two_time=True, fields=True)
+    run = compare(wl.MLP(2, wl.Tanh()), task, wl.FeedbackAlignment(0.5), record=wl.Record(two_time=True, fields=True))
     for name in ("feature_kernel_two_time", "pseudo_gradient_kernel_two_time", "final_pre_gradient"):
         assert name in run
 

@@ -9,22 +9,22 @@ from scipy.integrate import solve_ivp
 
 import widelimit as wl
 
-PLAIN = {"momentum": 0.0, "weight_decay": 0.0}
-MOVING = {"momentum": 0.6, "weight_decay": 0.4}
+PLAIN, MOVING = wl.SGD(0.02), wl.SGD(0.02, momentum=0.6, weight_decay=0.4)
 EXACT = ["output", "test_output", "loss", "feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"]
 
 
-def compare_seeds_and_particles(rule, hidden_layers, options):
+def compare_seeds_and_particles(rule, hidden_layers, optimizer):
     task, net = small_task(samples=4, dimension=3, test_samples=2), wl.MLP(hidden_layers, wl.Linear(), richness=1.2)
 
-    def solve(**numbers):
-        return wl.train(net, task, RULES[rule], optimizer=wl.SGD(0.02), steps=6, **options, **numbers)
+    def solve(particles, **numbers):
+        width = wl.Infinite(particles)
+        return wl.train(net, task, RULES[rule], width=width, optimizer=optimizer, steps=6, **numbers)
 
-    run = solve(particles=400, seed=1, replicates=2)
+    run = solve(400, seed=1, replicates=2)
     one = run.isel(replicate=[0])
     names = [*EXACT, "pseudo_gradient_norm"]
     assert_same(run.isel(replicate=[1]), one, 1e-10, names)
-    assert_same(solve(particles=600, seed=7, replicates=1), one, 1e-10, names)
+    assert_same(solve(600, seed=7, replicates=1), one, 1e-10, names)
     assert relative_error(one["ntk"].isel(step=-1), one["ntk"].isel(step=0)) > 1e-3
     assert one["loss"].values[0, -1] < 0.95 * one["loss"].values[0, 0]
 
@@ -35,17 +35,17 @@ def test_three_layers_with_momentum_and_decay(rule):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [PLAIN, MOVING], ids=["plain", "momentum-decay"])
+@pytest.mark.parametrize("optimizer", [PLAIN, MOVING], ids=["plain", "momentum-decay"])
 @pytest.mark.parametrize("hidden_layers", [1, 2, 3])
 @pytest.mark.parametrize("rule", RULES)
-def test_all_depths(rule, hidden_layers, options):
-    compare_seeds_and_particles(rule, hidden_layers, options)
+def test_all_depths(rule, hidden_layers, optimizer):
+    compare_seeds_and_particles(rule, hidden_layers, optimizer)
 
 
 @pytest.mark.parametrize("rule", ["gd", "fa-1"])
 def test_momentum_and_decay_are_what_wide_networks_do(rule):
     net, task = wl.MLP(2, wl.Linear(), richness=1.2), small_task()
-    options = {"step_size": 0.05, "steps": 8, "momentum": 0.5, "weight_decay": 3.0}
+    options = {"optimizer": wl.SGD(0.05, momentum=0.5, weight_decay=3.0), "steps": 8}
     limit = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=400), replicates=1, **options)
     wide = wl.train(net, task, RULES[rule], width=800, replicates=24, **options)
     later = {"step": slice(1, None)}

@@ -9,6 +9,7 @@ from helpers import (
     assert_agree_statistically,
     assert_matches_reference,
     assert_same,
+    grouped,
     reference_for,
     small_task,
 )
@@ -25,7 +26,7 @@ KERNELS = ["feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"]
 def test_a_finite_network_to_rounding(rule, outputs):
     task = small_task(outputs=outputs, test_samples=2)
     options = dict(step_size=0.04, steps=5, momentum=0.6, weight_decay=0.3)
-    run = wl.train(NET, task, LATER_RULES[rule], width=17, replicates=2, seed=3, **options)
+    run = wl.train(NET, task, LATER_RULES[rule], replicates=2, seed=3, **grouped(width=17, **options))
     for replicate in range(2):
         expected = reference_for(NET, task, LATER_RULES[rule], 17, seed=3, replicate=replicate).train(**options)
         assert_matches_reference(run, expected, task.scalar, 1e-10, replicate)
@@ -39,12 +40,9 @@ def test_a_finite_network_learns_from_batches(rule):
         NET,
         task,
         LATER_RULES[rule],
-        width=17,
         replicates=1,
         seed=3,
-        batches=wl.Batches(2),
-        record=wl.Record(every=4),
-        **options,
+        **grouped(width=17, batch_size=2, record_every=4, **options),
     )
     expected = reference_for(NET, task, LATER_RULES[rule], 17, seed=3).train(
         **options, batches=wl.Batches(2, seed=0).order(5, 9)
@@ -59,7 +57,7 @@ def test_deep_linear_networks_are_exact(rule):
     if rule.startswith("signs"):
         pytest.skip("the signs of the readout are those of particles, not of moments")
     net, task = wl.MLP(3, wl.Linear()), small_task(test_samples=2)
-    options = dict(step_size=0.02, steps=6, momentum=0.5, weight_decay=0.2, replicates=1)
+    options = dict(optimizer=wl.SGD(0.02, momentum=0.5, weight_decay=0.2), steps=6, replicates=1)
     one, two = (
         wl.train(net, task, LATER_RULES[rule], width=wl.Infinite(particles=particles), seed=seed, **options)
         for seed, particles in ((0, 600), (1, 900))
@@ -70,11 +68,12 @@ def test_deep_linear_networks_are_exact(rule):
 def test_kolen_pollack_becomes_gradient_descent():
     """W − B decays as (1 − ηλ)^t, so that pseudo-gradients turn into gradients; without decay they do so less."""
     net, task = wl.MLP(2, wl.Linear(), 1.0), small_task()
-    options = dict(particles=500, step_size=0.05, steps=120, record_every=60, replicates=1)
-    plain, decaying = (
-        wl.observables.gradient_alignment(wl.train(net, task, wl.KolenPollack(), weight_decay=decay, **options))
+    options = dict(width=wl.Infinite(particles=500), steps=120, record=wl.Record(every=60), replicates=1)
+    runs = (
+        wl.train(net, task, wl.KolenPollack(), optimizer=wl.SGD(0.05, weight_decay=decay), **options)
         for decay in (0.0, 0.5)
     )
+    plain, decaying = (wl.observables.gradient_alignment(run) for run in runs)
     assert np.all(np.abs(decaying.isel(step=0)) < 1e-9)
     assert np.all(decaying.isel(step=-1) > 0.99)
     assert np.all(decaying.isel(step=-1) > plain.isel(step=-1) + 0.02)
@@ -93,7 +92,7 @@ def test_without_decay_kolen_pollack_keeps_its_difference_from_the_forward_weigh
             return view.derivatives[layer] * arriving
 
     net, task = wl.MLP(3, wl.Linear(), 1.3), small_task()
-    options = dict(particles=900, step_size=0.04, replicates=1, steps=6, momentum=0.4)
+    options = dict(width=wl.Infinite(particles=900), optimizer=wl.SGD(0.04, momentum=0.4), steps=6, replicates=1)
     learned, composed = (wl.train(net, task, rule, **options) for rule in (wl.KolenPollack(), ByDifference()))
     assert_same(learned, composed, 1e-9, ["output", *KERNELS])
     plain = wl.train(net, task, wl.FeedbackAlignment(0.0), **options)
@@ -166,7 +165,7 @@ def test_infinite_width_is_what_networks_tend_to(rule, nonlinearity, depth, rich
 def test_tracking_signs_approach_their_limit_as_flips_become_few():
     """Networks differ from the limit by O(1/√N), not O(1/N): the difference in K halves when N is four times larger."""
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task()
-    options = dict(step_size=0.05, steps=20, record_every=20, progress=False)
+    options = dict(optimizer=wl.SGD(0.05), steps=20, record=wl.Record(every=20), progress=False)
     limit = wl.train(net, task, wl.SignSymmetric(), width=wl.Infinite(particles=8000), replicates=16, **options)
     away = []
     for width, networks in ((100, 400), (400, 200), (1600, 40)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from helpers import KERNELS, NONLINEARITIES, RULES, assert_agree_statistically, assert_same, relative_error, small_task
@@ -130,13 +128,15 @@ def test_gated_tangent_kernel_on_the_circle():
 
 # --- the lazy limit of training
 
+LIMIT = wl.Infinite(particles=400)
+
 
 def train_at(richness, rule, width, replicates=1):
     return wl.train(
         wl.MLP(2, wl.Tanh(), richness),
         small_task(),
         RULES[rule],
-        width=wl.Infinite(particles=400) if math.isinf(width) else width,
+        width=width,
         optimizer=wl.SGD(0.1),
         steps=6,
         replicates=replicates,
@@ -157,7 +157,7 @@ def test_small_richness_freezes_the_kernels_of_a_network(rule):
 @pytest.mark.parametrize("rule", ["gd", "fa-half"])
 def test_small_richness_freezes_the_kernels_of_the_limit(rule):
     """In standard errors, because sampling noise that enters with what goes backward moves the kernels a little."""
-    lazy, rich = (train_at(richness, rule, math.inf, replicates=12) for richness in (1e-2, 1.0))
+    lazy, rich = (train_at(richness, rule, LIMIT, replicates=12) for richness in (1e-2, 1.0))
     for name in ("feature_kernel", "gradient_kernel", "ntk"):
         start, end = (lazy[name].isel(step=step).values for step in (0, -1))
         assert_agree_statistically(end - start + start.mean(axis=0), start.mean(axis=0), resolution=0.01)
@@ -166,7 +166,7 @@ def test_small_richness_freezes_the_kernels_of_the_limit(rule):
 
 
 def test_small_richness_leaves_the_limits_outputs_resolved():
-    run = train_at(1e-3, "gd", math.inf)
+    run = train_at(1e-3, "gd", LIMIT)
     assert np.all(run["loss"].diff("step") < 0)
 
 
@@ -179,7 +179,7 @@ def test_lazy_outputs_follow_the_static_kernel(rule):
     assert relative_error(run["output"].values[0], target - np.array(remaining)) < 1e-3
 
 
-@pytest.mark.parametrize("width", [40, math.inf])
+@pytest.mark.parametrize("width", [40, LIMIT], ids=["finite", "infinite"])
 def test_full_feedback_correlation_starts_as_gradient_descent(width):
     aligned, gradient = (train_at(1.0, rule, width) for rule in ("fa-1", "gd"))
     assert_same(aligned.isel(step=[0]), gradient.isel(step=[0]), 1e-12, KERNELS)
@@ -192,14 +192,14 @@ def test_full_feedback_correlation_starts_as_gradient_descent(width):
 
 def diverge(**options):
     with pytest.warns(wl.DivergenceWarning) as caught:
-        run = wl.train(task=small_task(), **{"steps": 60, "replicates": 2, "particles": 800, **options})
+        run = wl.train(task=small_task(), **{"steps": 60, "replicates": 2, **options})
     assert len(caught) == 1
     return run, str(caught[0].message)
 
 
-@pytest.mark.parametrize("width", [30, math.inf])
+@pytest.mark.parametrize("width", [30, wl.Infinite(particles=800)], ids=["finite", "infinite"])
 def test_hebbian_learning_in_a_deep_linear_network_diverges(width):
-    run, message = diverge(net=wl.MLP(2, wl.Linear(), 2.0), rule=wl.Hebbian(), width=width, step_size=0.1)
+    run, message = diverge(net=wl.MLP(2, wl.Linear(), 2.0), rule=wl.Hebbian(), width=width, optimizer=wl.SGD(0.1))
     steps = run["diverged_step"].values
     assert np.all((steps > 2) & (steps < 60))
     assert f"the first at step {steps.min()} (time {0.1 * steps.min():g})" in message
@@ -213,7 +213,7 @@ def test_hebbian_learning_in_a_deep_linear_network_diverges(width):
 
 
 def test_too_large_a_step_diverges_and_keeps_the_steps_before():
-    options = {"net": wl.MLP(2, wl.ReLU()), "rule": wl.GradientDescent(), "width": 30, "step_size": 2.0}
+    options = {"net": wl.MLP(2, wl.ReLU()), "rule": wl.GradientDescent(), "width": 30, "optimizer": wl.SGD(2.0)}
     run, _ = diverge(**options, replicates=1)
     (step,) = run["diverged_step"].values
     before = wl.train(task=small_task(), **options, replicates=1, steps=int(step) - 1)
@@ -222,9 +222,9 @@ def test_too_large_a_step_diverges_and_keeps_the_steps_before():
 
 
 def test_divergence_between_recorded_steps_is_seen():
-    options = {"net": wl.MLP(2, wl.Linear(), 2.0), "rule": wl.Hebbian(), "width": 30, "step_size": 0.1}
+    options = {"net": wl.MLP(2, wl.Linear(), 2.0), "rule": wl.Hebbian(), "width": 30, "optimizer": wl.SGD(0.1)}
     every, _ = diverge(**options)
-    seldom, _ = diverge(**options, record_every=20)
+    seldom, _ = diverge(**options, record=wl.Record(every=20))
     assert np.array_equal(every["diverged_step"], seldom["diverged_step"])
     assert seldom["step"].values.tolist() == list(range(0, int(every["diverged_step"].max()), 20))
 

@@ -8,6 +8,7 @@ from helpers import (
     assert_agree_statistically,
     assert_matches_reference,
     assert_same,
+    grouped,
     reference_for,
     relative_error,
     small_task,
@@ -24,7 +25,8 @@ def test_a_finite_network_to_rounding(rule):
     net = wl.MLP(3, wl.Tanh(), 1.3, residual=True, branch_scale=0.7)
     training = dict(step_size=0.04, steps=4, momentum=0.5, weight_decay=0.3)
     batch = None if rule == "three-factor" else 3  # its error of all samples is another one while all are measured
-    run = wl.train(net, task, ALL_RULES[rule], width=11, replicates=1, seed=4, batches=wl.Batches(batch), **training)
+    numbers = grouped(width=11, batch_size=batch, **training)
+    run = wl.train(net, task, ALL_RULES[rule], replicates=1, seed=4, **numbers)
     network = reference_for(net, task, ALL_RULES[rule], 11, seed=4)
     expected = network.train(**training, batches=batch and wl.Batches(batch, seed=0).order(5, 5))
     assert_matches_reference(run, {name: array for name, array in expected.items() if name in run}, False, 1e-10)
@@ -50,7 +52,7 @@ def test_the_tangent_kernel_says_how_the_output_moves():
 def test_deep_linear_networks_are_exact(rule):
     task = small_task(test_samples=2)
     net = wl.MLP(3, wl.Linear(), 1.2, residual=True, branch_scale=0.6)
-    training = dict(step_size=0.01, steps=5, momentum=0.5, weight_decay=0.2, replicates=1)
+    training = dict(optimizer=wl.SGD(0.01, momentum=0.5, weight_decay=0.2), steps=5, replicates=1)
     one, two = (
         wl.train(net, task, RULES[rule], width=wl.Infinite(particles=s), seed=s, **training) for s in (1200, 1500)
     )
@@ -63,18 +65,17 @@ def test_deep_linear_networks_are_exact(rule):
 def test_wide_networks_tend_to_the_exact_answer(rule):
     task = small_task()
     net = wl.MLP(3, wl.Linear(), 1.0, residual=True, branch_scale=0.6)
-    training = dict(step_size=0.02, steps=6)
-    limit = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=1200), replicates=1, **training).isel(
-        replicate=0
-    )
+    training = dict(optimizer=wl.SGD(0.02), steps=6)
+    limit = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=1200), replicates=1, **training)
+    limit = limit.isel(replicate=0)
     wide = wl.train(net, task, RULES[rule], width=600, replicates=24, **training)
     for name in ("output", "feature_kernel", "ntk"):
         later = {"step": slice(1, None)}
         assert_agree_statistically(wide[name].isel(later), limit[name].isel(later).values, resolution=0.03)
 
 
-@pytest.mark.parametrize("width", [20, np.inf])
+@pytest.mark.parametrize("width", [20, wl.Infinite(particles=300)], ids=["finite", "infinite"])
 def test_one_hidden_layer_has_nothing_to_add_to(width):
-    training = dict(width=width, particles=300, step_size=0.05, steps=3, replicates=1)
+    training = dict(width=width, optimizer=wl.SGD(0.05), steps=3, replicates=1)
     one, two = (wl.train(wl.MLP(1, wl.Tanh(), residual=on), small_task(), **training) for on in (True, False))
     assert_same(one, two, 1e-14)

@@ -260,7 +260,7 @@ def interrupt_after(monkeypatch, records):
 
 
 def test_interrupted_training_keeps_what_it_had(net, task, monkeypatch, tmp_path):
-    options = {"width": 10, "step_size": 0.1, "steps": 4, "seed": 2}
+    options = {"width": 10, "optimizer": wl.SGD(0.1), "steps": 4, "seed": 2}
     whole = wl.train(net, task, replicates=3, **options)
     interrupt_after(monkeypatch, 7)
     with pytest.raises(wl.TrainingInterrupted) as caught:

@@ -1,15 +1,13 @@
 """Minibatches: the same order at every width, finite networks to rounding, infinite width against networks."""
 
-import math
-
 import numpy as np
 import pytest
-from helpers import RULES, assert_matches_reference, assert_same, reference_for, relative_error, small_task
+from helpers import RULES, assert_matches_reference, assert_same, grouped, reference_for, relative_error, small_task
 from test_agreement import agreement
 
 import widelimit as wl
 
-TRAINING = dict(step_size=0.05, steps=8, replicates=2, seed=3, progress=False)
+TRAINING = dict(optimizer=wl.SGD(0.05), steps=8, replicates=2, seed=3, progress=False)
 
 
 @pytest.mark.parametrize(("samples", "size"), [(6, 2), (7, 3), (5, 4), (5, 5), (4, 1), (9, 8)])
@@ -36,12 +34,9 @@ def test_a_finite_network_to_rounding(rule, record_every):
         net,
         task,
         RULES[rule],
-        width=17,
         replicates=2,
         seed=3,
-        batches=wl.Batches(2),
-        record=wl.Record(every=record_every),
-        **options,
+        **grouped(width=17, batch_size=2, record_every=record_every, **options),
     )
     for replicate in range(2):
         network = reference_for(net, task, RULES[rule], 17, seed=3, replicate=replicate)
@@ -60,11 +55,11 @@ def test_classes_and_gates_of_a_batch():
         assert_matches_reference(run, expected, False, 1e-10)
 
 
-@pytest.mark.parametrize("width", [20, math.inf])
+@pytest.mark.parametrize("width", [20, wl.Infinite(particles=300)], ids=["finite", "infinite"])
 def test_a_batch_of_all_samples_is_the_full_batch(width):
     net, task = wl.MLP(2, wl.Tanh()), small_task(samples=5, test_samples=2)
-    options = dict(width=width, particles=300, record_every=4, **TRAINING)
-    full, same = (wl.train(net, task, batches=wl.Batches(size), **options) for size in (None, 5))
+    options = dict(width=width, record=wl.Record(every=4), **TRAINING)
+    full, same = (wl.train(net, task, batches=batches, **options) for batches in (None, wl.Batches(5)))
     assert_same(same, full, 1e-14)
 
 
@@ -72,15 +67,12 @@ def test_a_batch_of_all_samples_is_the_full_batch(width):
 def test_deep_linear_networks_are_exact(rule):
     """The same for every seed and number of particles, whichever samples were looked at in between."""
     net, task = wl.MLP(2, wl.Linear()), small_task(samples=5, dimension=4, test_samples=2)
-    options = dict(step_size=0.03, steps=9, momentum=0.5, weight_decay=0.2, batch_size=2, replicates=1)
-    one = wl.train(
-        net, task, RULES[rule], width=wl.Infinite(particles=400), seed=0, record=wl.Record(every=3), **options
-    )
-    two = wl.train(
-        net, task, RULES[rule], width=wl.Infinite(particles=700), seed=1, record=wl.Record(every=1), **options
-    ).sel(step=one["step"])
+    options = dict(optimizer=wl.SGD(0.03, momentum=0.5, weight_decay=0.2), steps=9, replicates=1)
+    batches, fewer, more = wl.Batches(2), wl.Infinite(particles=400), wl.Infinite(particles=700)
+    one = wl.train(net, task, RULES[rule], width=fewer, batches=batches, record=wl.Record(every=3), **options)
+    two = wl.train(net, task, RULES[rule], width=more, batches=batches, seed=1, **options).sel(step=one["step"])
     assert_same(two, one, 1e-10, ["output", "loss", "test_output", "feature_kernel", "pseudo_gradient_kernel", "ntk"])
-    full = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=400), **{**options, "batch_size": None})
+    full = wl.train(net, task, RULES[rule], width=fewer, **options)
     assert relative_error(full["output"].isel(step=-1), one["output"].isel(step=-1)) > 0.01
 
 
@@ -96,7 +88,7 @@ CELLS = [
 @pytest.mark.parametrize(("rule", "nonlinearity", "depth", "richness"), CELLS, ids=str)
 def test_infinite_width_is_what_networks_with_the_same_batches_tend_to(rule, nonlinearity, depth, richness):
     rule, nonlinearity = agreement.RULES[rule], agreement.NONLINEARITIES[nonlinearity]
-    options = dict(batch_size=2, batch_seed=1, record_every=7, momentum=0.5, weight_decay=0.5)
+    options = dict(batches=wl.Batches(2, seed=1), record=wl.Record(every=7), momentum=0.5, weight_decay=0.5)
     found = agreement.cell(rule, nonlinearity, depth, richness, **options)
     assert found["K"]["error"] < 0.03
     for name, quantity in found.items():
@@ -105,16 +97,17 @@ def test_infinite_width_is_what_networks_with_the_same_batches_tend_to(rule, non
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("make", "words"),
     [
-        (dict(batch_size=0), ("batch_size", "at least 1", "0")),
-        (dict(batch_size=6), ("batch_size", "at most 5", "6")),
-        (dict(batch_size=2.5), ("batch_size", "2.5")),
-        (dict(batch_size=2, batch_seed=-1), ("batch_seed", "-1")),
+        (lambda: wl.Batches(0), ("batches.size", "at least 1", "0")),
+        (lambda: wl.Batches(6), ("batches.size", "at most 5", "6")),
+        (lambda: wl.Batches(2.5), ("batches.size", "2.5")),
+        (lambda: wl.Batches(2, seed=-1), ("batches.seed", "-1")),
+        (lambda: 2, ("batches", "widelimit.Batches(size=32)", "int")),
     ],
 )
-def test_a_batch_that_cannot_be(options, words):
+def test_a_batch_that_cannot_be(make, words):
     with pytest.raises(wl.ArgumentError) as refusal:
-        wl.train(wl.MLP(1, wl.Tanh()), small_task(samples=5), width=10, **TRAINING, **options)
+        wl.train(wl.MLP(1, wl.Tanh()), small_task(samples=5), width=10, batches=make(), **TRAINING)
     for word in words:
         assert word in str(refusal.value)

@@ -1,7 +1,6 @@
 """A rule written outside the package: direct random target projection (Frenkel, Lefebvre & Bol 2021)."""
 
 import importlib.util
-import math
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -65,7 +64,7 @@ def test_finite_width(outputs):
 @pytest.mark.parametrize("outputs", [None, 2])
 def test_infinite_width_is_what_wide_networks_tend_to(outputs):
     task = small_task(outputs=outputs)
-    options = {"step_size": 0.1, "steps": 6, "record_every": 3}
+    options = {"optimizer": wl.SGD(0.1), "steps": 6, "record": wl.Record(every=3)}
     rule = RandomTargetProjection()
     limit = wl.train(NET, task, rule, width=wl.Infinite(particles=2000), replicates=8, **options)
     wide = wl.train(NET, task, rule, width=1000, replicates=24, seed=1, **options)
@@ -77,7 +76,7 @@ def test_infinite_width_is_what_wide_networks_tend_to(outputs):
 
 
 @pytest.mark.parametrize("outputs", [None, 2])
-@pytest.mark.parametrize("width", [60, math.inf])
+@pytest.mark.parametrize("width", [60, wl.Infinite(particles=400)], ids=["finite", "infinite"])
 def test_the_recorded_kernel_moves_the_output(outputs, width):
     """f(1) − f(0) = η K(0) Δ(0) + O(η²), also for a rule that is not linear in the error."""
     task = small_task(outputs=outputs)
@@ -87,7 +86,7 @@ def test_the_recorded_kernel_moves_the_output(outputs, width):
             NET,
             task,
             Saturating(),
-            width=wl.Infinite(particles=400) if math.isinf(width) else width,
+            width=width,
             optimizer=wl.SGD(step_size),
             steps=1,
             replicates=1,
@@ -98,17 +97,18 @@ def test_the_recorded_kernel_moves_the_output(outputs, width):
         predicted = step_size * np.einsum("mncd,nd->mc", kernel, error[0])
         rises[step_size] = np.max(np.abs(output[1] - output[0] - predicted)) / np.max(np.abs(predicted))
     assert rises[1e-4] < 0.02
-    if not math.isinf(width):  # there, sampling error of the responses that enter at step 1 remains
+    if not isinstance(width, wl.Infinite):  # there, sampling error of the responses that enter at step 1 remains
         assert rises[1e-4] < 0.7 * rises[2e-4]
 
 
 def test_two_sends_through_one_matrix_are_one_send_of_the_sum():
     task = small_task()
-    options = {"step_size": 0.1, "steps": 6, "particles": 2000, "capacity": 24, "replicates": 8}
-    twice, once = (wl.train(NET, task, rule, seed=seed, **options) for seed, rule in enumerate((Twice(), Once())))
-    networks = [
-        wl.train(NET, task, rule, width=30, optimizer=wl.SGD(0.1), steps=6, replicates=1) for rule in (Twice(), Once())
-    ]
+    options, limit = {"optimizer": wl.SGD(0.1), "steps": 6}, wl.Infinite(particles=2000, capacity=24)
+    twice, once = (
+        wl.train(NET, task, rule, width=limit, replicates=8, seed=seed, **options)
+        for seed, rule in enumerate((Twice(), Once()))
+    )
+    networks = [wl.train(NET, task, rule, width=30, replicates=1, **options) for rule in (Twice(), Once())]
     assert np.allclose(networks[0]["ntk"], networks[1]["ntk"], rtol=1e-10)
     for name in ("output", "feature_kernel", "ntk"):
         last = {"step": slice(1, None)}
