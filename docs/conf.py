@@ -1,7 +1,6 @@
 """How the documentation is built: `sphinx-build -W -b html docs docs/_build/html`."""
 
 import importlib.metadata
-import inspect
 import re
 from collections.abc import Callable
 
@@ -93,7 +92,7 @@ class Defaults(SphinxDirective):
         many, long = 10_000, 10**6
         curved, straight = (deferred.default_truncation(linear, many, long) for linear in (False, True))
         least = deferred.default_truncation(False, 1, long).capacity
-        particles = inspect.signature(widelimit.train).parameters["particles"].default
+        particles = widelimit.Infinite().particles
         filters = deferred.default_truncation(False, many, long, scatter=True)
         rows = [
             "| | nonlinear networks | convolutional networks, A positions | deep linear networks |",

@@ -27,7 +27,7 @@ if __name__ == "__main__":
             net,
             task,
             RandomTargetProjection(),
-            width=wl.Infinite(particles=1000) if math.isinf(width) else width,
+            width=width,
             optimizer=wl.SGD(0.1),
             steps=15,
         )
