@@ -23,6 +23,7 @@ from statistics import median
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 import widelimit as wl
 from widelimit.precision import at_precision
@@ -58,11 +59,10 @@ class Stepper:
     ):
         self.name, self.precision, self.steps = f"{name}, {precision}", precision, 3 if dense else 20
         problem = task() if problem is None else problem
-        width = size if dense else math.inf
-        fabric = planning.plan_fabric(net, problem, width, size, None, None, None, 10**6, precision)
+        width = planning.planned_width(_width(size, dense), net, problem, 10**6)
         with at_precision(precision):
             self.dynamics, self.given = planning.prepare(
-                net, problem, wl.GradientDescent(), wl.SGD(step_size), fabric, precision
+                net, problem, wl.GradientDescent(), wl.SGD(step_size), width, precision
             )
             self.state = self.dynamics.start(self.given, (0, 0))
         self.run(2 if dense else 60)  # compile, and fill the bases
@@ -122,10 +122,10 @@ def length() -> None:
     say("### Growth with the number of steps\n")
     lengths = (200, 1600)
     times: dict[int, list[float]] = {steps: [] for steps in lengths}
-    _run(steps=50, record_every=50)
+    _run(steps=50, every=50)
     for _ in range(5):
         for steps in lengths:
-            times[steps].append(_timed(lambda steps=steps: _run(steps=steps, record_every=50)))
+            times[steps].append(_timed(lambda steps=steps: _run(steps=steps, every=50)))
     ratio = median(b / a for a, b in zip(times[200], times[1600], strict=True))
     memory = {steps: _peak_memory(steps) for steps in lengths}
     say("| steps | seconds, median | peak memory of the process, MiB |\n|---|---|---|")
@@ -142,7 +142,7 @@ def spread() -> None:
     for richness in (1.0, 2.0):
         net = dataclasses.replace(NET, richness=richness)
         for size, repeats in ((500, 200), (1000, 120), (2000, 40)):
-            a, b = (_kernels(repeats, net=net, **kind) for kind in ({"width": size}, {"particles": size}))
+            a, b = (_kernels(repeats, net=net, width=_width(size, dense)) for dense in (True, False))
             wide, limit = _spread(a), _spread(b)
             ratio, error = wide / limit, math.hypot(_spread_error(a), _spread_error(b))
             for group in (f"γ0 = {richness:g}", "all"):
@@ -190,7 +190,7 @@ def accuracy() -> None:
         networks = ((25, 400), (50, 400), (100, 200), (200, 100), (400, 60), (1000, 20), (2000, 8))
         limits = ((1000, 24), (4000, 16), (8000, 16))
         for dense, size, repeats in [*((True, *pair) for pair in networks), *((False, *pair) for pair in limits)]:
-            kernels, seconds = _measured(repeats, precision=precision, **{"width" if dense else "particles": size})
+            kernels, seconds = _measured(repeats, precision=precision, width=_width(size, dense))
             one = Measured(size, precision, dense, seconds, _spread(kernels))
             measured.append(one)
             if dense:
@@ -224,20 +224,20 @@ def first() -> None:
     say("### Time to the first result\n")
     program = (
         "import widelimit as wl; wl.train(wl.MLP(3, wl.Tanh()), wl.datasets.sphere(6, 10), "
-        "step_size=0.1, steps=30, particles=2000, replicates=1)"
+        "width=wl.Infinite(particles=2000), optimizer=wl.SGD(0.1), steps=30, replicates=1)"
     )
     times = [_timed(lambda: subprocess.run([sys.executable, "-c", program], check=True)) for _ in range(5)]
     say(f"P = 6, L = 3, 30 steps, S = 2000: {median(times):.1f} s ({min(times):.1f}–{max(times):.1f}).\n")
 
 
-def _run(net: wl.MLP = NET, **options):
-    return wl.train(
-        net,
-        task(),
-        optimizer=wl.SGD(STEP_SIZE),
-        progress=False,
-        **{"replicates": 1, "steps": 50, "record_every": 5, **options},
-    )
+def _width(size: int, dense: bool) -> wl.Finite | wl.Infinite:
+    """So many neurons a layer if dense, and else so many particles."""
+    return wl.Finite(size) if dense else wl.Infinite(particles=size)
+
+
+def _run(net: wl.MLP = NET, steps: int = 50, every: int = 5, replicates: int = 1, **options) -> xr.Dataset:
+    training = dict(optimizer=wl.SGD(STEP_SIZE), steps=steps, record=wl.Record(every), progress=False)
+    return wl.train(net, task(), replicates=replicates, **training, **options)
 
 
 def _kernels(repeats: int, **options) -> np.ndarray:
@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
-        _run(steps=options.memory, record_every=50)
+        _run(steps=options.memory, every=50)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     for name in options.parts or PARTS:

@@ -81,14 +81,14 @@ def convolution() -> None:
         shape, particles, _ = agreement.ARCHITECTURES[name]
         net, task, step_size = agreement.problem(agreement.RULES[rule], wl.Tanh(), 3, name)
         rows = int(np.prod(shape[:-1]))
-        common = {"step_size": step_size, "steps": agreement.STEPS, "progress": False}
-        most = {"particles": 2 * particles, "capacity": 10 * rows, "growth": 2 * rows, "tolerance": 0.01, "seed": 1}
+        options = {"optimizer": wl.SGD(step_size), "steps": agreement.STEPS, "replicates": 2 * REPLICATES}
+        most = wl.Infinite(2 * particles, capacity=10 * rows, growth=2 * rows, tolerance=0.01)
         best = agreement.quantities(
-            wl.train(net, task, agreement.RULES[rule], **most, replicates=2 * REPLICATES, **common)
+            wl.train(net, task, agreement.RULES[rule], width=most, seed=1, **options, progress=False)
         )
         for multiple in ROWS_KEPT:
-            kept = {"particles": particles, "capacity": multiple * rows, "growth": max(4, multiple * rows // 5)}
-            run = wl.train(net, task, agreement.RULES[rule], **kept, replicates=2 * REPLICATES, **common)
+            kept = wl.Infinite(particles, capacity=multiple * rows, growth=max(4, multiple * rows // 5))
+            run = wl.train(net, task, agreement.RULES[rule], width=kept, **options, progress=False)
             found = agreement.quantities(run)
             amplitudes = [amplitude(found[quantity], best[quantity].mean(0)) for quantity in shown]
             dropped = max(part.mean(("replicate", "step")).max().item() for part in in_bases(run, "dropped_fraction"))
