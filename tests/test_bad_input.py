@@ -7,7 +7,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import small_task
+from helpers import grouped, small_task
 
 import widelimit as wl
 from widelimit.simulation import training
@@ -70,6 +70,7 @@ DESCRIPTIONS = {
     "a gate class": (lambda: wl.Gated(wl.ReLU), ["shape must be an instance", "ReLU()"]),
     "a gated gate": (lambda: wl.Gated(wl.Gated(wl.ReLU())), ["shape must be a nonlinearity without a gate"]),
     "optimiser": (lambda: wl.SGD(-0.1), ["step_size", "above 0"]),
+    "no neurons": (lambda: wl.Finite(0), ["width.neurons", "at least 1", "0"]),
     "no points": (lambda: wl.datasets.sphere(0, 3), ["samples", "at least 1"]),
     "no dimensions": (lambda: wl.datasets.sphere(3, 0), ["dimension", "at least 1"]),
     "one digit": (lambda: wl.datasets.digits(10, 10, classes=(1,)), ["classes must be two or more different digits"]),
@@ -90,32 +91,40 @@ TRAINING = {
     "width NaN": ({"width": math.nan}, ["width must be a whole number", "nan"]),
     "width minus infinity": ({"width": -math.inf}, ["width must be a whole number", "-inf"]),
     "width True": ({"width": True}, ["width must be a whole number", "True"]),
-    "one particle": ({"particles": 1}, ["particles must be a whole number at least 2"]),
-    "half a particle": ({"particles": 100.5}, ["particles", "100.5"]),
+    "one particle": ({"particles": 1}, ["width.particles must be a whole number at least 2"]),
+    "half a particle": ({"particles": 100.5}, ["width.particles", "100.5"]),
     "negative steps": ({"steps": -1}, ["steps must be a whole number at least 0", "-1"]),
     "fractional steps": ({"steps": 2.0}, ["steps must be a whole number"]),
     "step size 0": ({"step_size": 0}, ["step_size must be a finite number above 0"]),
     "infinite step size": ({"step_size": math.inf}, ["step_size must be a finite number", "inf"]),
     "step size in words": ({"step_size": "small"}, ["step_size", "'small'"]),
+    "a step size for an optimiser": ({"optimizer": 0.1}, ["optimizer must be a SGD", "widelimit.SGD(step_size=0.1)"]),
     "momentum 1": ({"momentum": 1.0}, ["momentum", "at least 0 and below 1"]),
     "negative momentum": ({"momentum": -0.1}, ["momentum", "at least 0"]),
     "negative weight decay": ({"weight_decay": -1.0}, ["weight_decay", "at least 0"]),
     "weight decay beyond the step": ({"weight_decay": 20.0}, ["step_size × weight_decay", "below 1"]),
-    "record never": ({"record_every": 0}, ["record_every", "at least 1"]),
+    "record never": ({"record_every": 0}, ["record.every", "at least 1"]),
+    "a number for a record": ({"record": 10}, ["record must be a Record", "widelimit.Record(every=10)"]),
     "no replicates": ({"replicates": 0}, ["replicates", "at least 1"]),
     "negative seed": ({"seed": -1}, ["seed", "at least 0"]),
     "precision": ({"precision": "float16"}, ["precision", "'float16'", "Known: float32, float64"]),
     "precision misspelt": ({"precision": "flaot32"}, ["Did you mean 'float32'?"]),
-    "capacity 0": ({"capacity": 0}, ["capacity", "at least 1"]),
-    "tolerance 1": ({"tolerance": 1.0}, ["tolerance", "at least 0 and below 1"]),
-    "growth 0": ({"growth": 0}, ["growth", "at least 1"]),
+    "capacity 0": ({"capacity": 0}, ["width.capacity", "at least 1"]),
+    "tolerance 1": ({"tolerance": 1.0}, ["width.tolerance", "at least 0 and below 1"]),
+    "growth 0": ({"growth": 0}, ["width.growth", "at least 1"]),
     "more capacity than particles": (
         {"capacity": 300, "particles": 400},
-        ["particles: 400 particles hold at most 200", "capacity 300", "Pass particles=", "smaller capacity"],
+        [
+            "width.particles: 400 particles",
+            "at most 200",
+            "capacity 300",
+            "Pass Infinite(particles=",
+            "smaller capacity",
+        ],
     ),
     "more neurons than memory": ({"width": 10**7}, ["GiB of memory", "Lower width", "particles"]),
     "more particles than memory": ({"particles": 10**12}, ["GiB of memory", "particles"]),
-    "more records than memory": ({"width": 10, "steps": 10**10}, ["GiB", "raise record_every", "replicates"]),
+    "more records than memory": ({"width": 10, "steps": 10**10}, ["GiB", "raise record", "replicates"]),
 }
 
 
@@ -140,9 +149,9 @@ def test_descriptions(case):
 @pytest.mark.parametrize("case", TRAINING)
 def test_training(case, net, monkeypatch):
     options, fragments = TRAINING[case]
-    monkeypatch.setattr(training, "tqdm", lambda **_: pytest.fail("training had begun"))
+    monkeypatch.setattr(training, "progress_bar", lambda *_, **__: pytest.fail("training had begun"))
     arguments = {"net": net, "task": small_task(), "step_size": 0.1, "steps": 3} | options
-    refused(lambda: wl.train(**arguments), fragments)
+    refused(lambda: wl.train(**grouped(**arguments)), fragments)
 
 
 @pytest.mark.parametrize(

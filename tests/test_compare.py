@@ -165,7 +165,7 @@ def test_times_just_apart_are_not_the_same():
 
 
 def test_recorded_more_rarely_is_the_same_run():
-    options = {"width": 12, "replicates": 2, "seed": 3, "step_size": 0.05}
+    options = {"width": 12, "replicates": 2, "seed": 3, "optimizer": wl.SGD(0.05)}
     net, task = wl.MLP(2, wl.Tanh()), small_task(test_samples=2)
     often, rarely = (wl.train(net, task, steps=6, record=wl.Record(every=each), **options) for each in (1, 3))
     found = wl.compare(often, rarely)
@@ -211,7 +211,7 @@ def test_one_time_can_be_selected_before(short_run):
 
 def test_two_ensembles_of_the_same_networks_differ_by_chance():
     net, task = wl.MLP(2, wl.Tanh()), small_task(3, 3)
-    options = {"width": 16, "step_size": 0.1, "steps": 2, "record_every": 2, "replicates": 500}
+    options = {"width": 16, "optimizer": wl.SGD(0.1), "steps": 2, "record": wl.Record(every=2), "replicates": 500}
     names = ["output", "feature_kernel", "ntk"]
     first, second = (wl.train(net, task, seed=seed, **options)[names] for seed in (0, 1))
     size, pairs = 10, 50
@@ -251,7 +251,7 @@ def test_chance_is_the_distance_that_means_have_by_chance():
 def theory_and_networks():
     """Theory, and networks of the same and of a larger richness."""
     task = small_task(6, 6, test_samples=2)
-    options = {"step_size": 0.05, "steps": 20, "record_every": 4}
+    options = {"optimizer": wl.SGD(0.05), "steps": 20, "record": wl.Record(every=4)}
     theory = wl.train(wl.MLP(2, wl.Tanh()), task, width=wl.Infinite(particles=1500), replicates=4, **options)
     network, rich = (
         wl.train(wl.MLP(2, wl.Tanh(), richness=richness), task, width=300, replicates=16, seed=1, **options)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 import pytest
-from helpers import KERNELS, NONLINEARITIES, RULES, assert_same, relative_error, small_task
+from helpers import KERNELS, NONLINEARITIES, RULES, assert_same, grouped, relative_error, small_task
 from reference import LOSSES
 
 import widelimit as wl
@@ -44,7 +44,7 @@ class Case:
         settings = {"step_size": 0.05, "steps": STEPS, "seed": 5, "replicates": 1, "width": self.width}
         settings |= {"particles": 300, "capacity": 4 * (STEPS + 1), "tolerance": 1e-6, "growth": 4} | options
         net = wl.MLP(2, NONLINEARITIES[self.nonlinearity])
-        return wl.train(net, self.task if task is None else task, RULES[self.rule], **settings)
+        return wl.train(net, self.task if task is None else task, RULES[self.rule], **grouped(**settings))
 
     @property
     def task(self):

@@ -1,7 +1,5 @@
 """Activation functions: derivatives by automatic differentiation and finite differences, and known values."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,13 +102,13 @@ class Sine(wl.Nonlinearity):
         return jnp.cos(h)
 
 
-@pytest.mark.parametrize("width", [20, math.inf])
+@pytest.mark.parametrize("width", [20, wl.Infinite(particles=200)], ids=["finite", "infinite"])
 def test_a_users_own_nonlinearity_trains(width, task):
     run = wl.train(
         wl.MLP(2, Sine()),
         task,
         wl.FeedbackAlignment(0.5),
-        width=wl.Infinite(particles=200) if math.isinf(width) else width,
+        width=width,
         optimizer=wl.SGD(0.1),
         steps=5,
     )

@@ -1,6 +1,5 @@
 """Residual connections: finite networks against NumPy to rounding, infinitely wide ones against themselves."""
 
-import numpy as np
 import pytest
 from helpers import (
     LATER_RULES,

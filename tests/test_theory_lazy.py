@@ -226,16 +226,16 @@ def test_wide_networks_at_initialisation(rule, nonlinearity):
         assert_agree_statistically(networks[name].values[:, 0], exact.values, resolution=0.05)
 
 
-def at_small_richness(nonlinearity, rule, task, richness=1e-3, **options):
+def at_small_richness(nonlinearity, rule, task, width, richness=1e-3):
     return wl.train(
         wl.MLP(2, nonlinearity, richness),
         task,
         rule,
+        width=width,
         optimizer=wl.SGD(0.1),
         steps=4,
         progress=False,
         replicates=12,
-        **options,
     )
 
 
@@ -253,7 +253,7 @@ def test_linear_networks_at_small_richness(rule):
     rule = (RULES | HEBBIAN)[rule]
     task = small_task(outputs=2 if isinstance(rule, wl.Hebbian) else None, test_samples=3)
     exact = theory.lazy(wl.MLP(2, wl.Linear()), task, rule, step_size=0.1, steps=4)
-    trained = at_small_richness(wl.Linear(), rule, task, richness=1e-7, particles=200).isel(replicate=[0])
+    trained = at_small_richness(wl.Linear(), rule, task, wl.Infinite(particles=200), richness=1e-7).isel(replicate=[0])
     names = ["output", "test_output", "loss", "test_loss", "error", "feature_kernel", "gradient_kernel", "input_kernel"]
     names += ["pseudo_gradient_norm"] + ["ntk", "pseudo_gradient_kernel"] * (not isinstance(rule, wl.Hebbian))
     for name in names:
@@ -271,7 +271,7 @@ def test_training_at_small_richness(rule, nonlinearity):
     """The same steps at infinite width; subtracting results goes by their labels."""
     task = small_task(loss=wl.Logistic())
     exact = run(nonlinearity, rule, task, step_size=0.1, steps=[0, 2, 4])
-    trained = at_small_richness(NONLINEARITIES[nonlinearity], RULES[rule], task, particles=2000)
+    trained = at_small_richness(NONLINEARITIES[nonlinearity], RULES[rule], task, wl.Infinite(particles=2000))
     assert (trained["output"] - exact["output"]).sizes == {"replicate": 12, "step": 3, "sample": 4}
     for name in ("output", "error"):
         found = trained[name].sel(step=[2, 4])
@@ -283,7 +283,7 @@ def test_wide_networks_at_small_richness(rule):
     """With several outputs and test points, whose outputs at infinite width are noise of the order 1/γ0 in `train`."""
     task = small_task(outputs=3, loss=wl.SoftmaxCrossEntropy(), test_samples=2)
     exact = run("tanh", rule, task, step_size=0.1, steps=4)
-    trained = at_small_richness(wl.Tanh(), RULES[rule], task, width=1000)
+    trained = at_small_richness(wl.Tanh(), RULES[rule], task, 1000)
     for name in ("output", "test_output"):
         found = trained[name].sel(step=[1, 4])
         assert_agree_statistically(found.values, alike(exact[name], found), resolution=0.05)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import assert_agree_statistically, relative_error
+from helpers import assert_agree_statistically, grouped, relative_error
 from test_cnn import GEOMETRIES, images
 
 import widelimit as wl
@@ -76,8 +76,8 @@ def test_small_richness_is_the_lazy_limit(geometry, rule):
     task = images(shape, samples=3)
     step_size = wl.suggest_step_size(net, task, RULES[rule])
     training = dict(step_size=step_size, steps=6)
-    size = dict(particles=4000, replicates=12) if "windows" in geometry else dict(particles=2000, replicates=5)
-    run = wl.train(net, task, RULES[rule], **size, **training)
+    particles, replicates = (4000, 12) if "windows" in geometry else (2000, 5)
+    run = wl.train(net, task, RULES[rule], replicates=replicates, **grouped(particles=particles, **training))
     lazy = wl.theory.lazy(net, task, RULES[rule], **training)
     assert lazy["loss"].values[-1] < 0.8 * lazy["loss"].values[0]
     for name in ("output", "test_output"):
