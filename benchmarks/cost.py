@@ -27,7 +27,7 @@ import xarray as xr
 
 import widelimit as wl
 from widelimit.precision import at_precision
-from widelimit.simulation import planning, training
+from widelimit.simulation.step import proceed
 
 SAMPLES = 20
 NET = wl.MLP(3, wl.Tanh(), 1.0)
@@ -59,19 +59,19 @@ class Stepper:
     ):
         self.name, self.precision, self.steps = f"{name}, {precision}", precision, 3 if dense else 20
         problem = task() if problem is None else problem
-        width = planning.planned_width(_width(size, dense), net, problem, 10**6)
-        with at_precision(precision):
-            self.dynamics, self.given = planning.prepare(
-                net, problem, wl.GradientDescent(), wl.SGD(step_size), width, precision
-            )
-            self.state = self.dynamics.start(self.given, (0, 0))
+        optimizer = wl.SGD(step_size)
+        self.simulation = wl.initialize(
+            net, problem, width=_width(size, dense), optimizer=optimizer, steps=10**6, precision=precision
+        )
+        self.state = self.simulation.start()
         self.run(2 if dense else 60)  # compile, and fill the bases
 
     def run(self, steps: int) -> float:
         """Milliseconds per step."""
         with at_precision(self.precision):
             began = time.perf_counter()
-            self.state = training._proceed(self.dynamics, self.given, self.state, steps)
+            # A step by hand copies the state first, as a run does not.
+            self.state = proceed(self.simulation.dynamics, self.simulation.settings, self.state, steps)
             self.state.step.block_until_ready()
             return (time.perf_counter() - began) / steps * 1e3
 
@@ -281,7 +281,8 @@ def _operations(size: int, precision: str, dense: bool) -> float:
     """Floating-point operations of a step, as the compiler counts them: of each case, the one that does most."""
     runner = Stepper("counted", size, precision, dense)
     with at_precision(precision):
-        program = jax.jit(runner.dynamics.proceed).lower(runner.given, runner.state, jnp.asarray(1))
+        simulation = runner.simulation
+        program = jax.jit(simulation.dynamics.proceed).lower(simulation.settings, runner.state, jnp.asarray(1))
         return program.cost_analysis()["flops"]
 
 

@@ -9,9 +9,7 @@ import scipy.stats
 from reference import ConvolutionalReference, Reference, Start
 
 import widelimit as wl
-from widelimit.precision import at_precision
 from widelimit.results import DIMENSIONS
-from widelimit.simulation import planning
 
 RULES = {
     "gd": wl.GradientDescent(),
@@ -88,18 +86,15 @@ def grouped(
     return groups | others
 
 
-def setup(net, task, rule, *, width, seed, replicate):
-    """The compiled parts of `train`, one by one: the dynamics, what it is given, and the initial state."""
-    planned = planning.planned_width(width, net, task, steps=4)
-    with at_precision("float64"):
-        dynamics, given = planning.prepare(net, task, rule, wl.SGD(0.1), planned, "float64")
-        state = dynamics.start(given, (seed, replicate))
-    return dynamics, given, state
+def started(net, task, rule, width, seed, replicate):
+    """A replicate of `train` before its first step: its inputs and its state."""
+    simulation = wl.initialize(net, task, rule, width=width, optimizer=wl.SGD(0.1), steps=0, seed=seed)
+    return simulation.settings.inputs, simulation.start(replicate)
 
 
 def reference_for(net, task, rule, width, *, seed=0, replicate=0, rule_name=None):
     """A NumPy network with the initial weights of the given replicate of `train`."""
-    _, given, state = setup(net, task, rule, width=width, seed=seed, replicate=replicate)
+    inputs, state = started(net, task, rule, width, seed, replicate)
     gated = net.nonlinearity.gated
     start = Start(
         weights=[np.array(layer.matrix).T for layer in state.network.layers],
@@ -109,8 +104,8 @@ def reference_for(net, task, rule, width, *, seed=0, replicate=0, rule_name=None
     )
     return Reference(
         start,
-        np.array(given.inputs.train),
-        np.array(given.inputs.test),
+        np.array(inputs.train),
+        np.array(inputs.test),
         task.y,
         dimension=task.x.shape[1],
         branch_scale=net.branch_scale if net.residual else None,
@@ -120,8 +115,8 @@ def reference_for(net, task, rule, width, *, seed=0, replicate=0, rule_name=None
 
 def convolutional_reference_for(net, task, rule, width, *, seed=0, replicate=0):
     """The same for a convolutional network."""
-    _, given, state = setup(net, task, rule, width=width, seed=seed, replicate=replicate)
-    assert given.inputs.trained == given.inputs.geometry.coordinates, "the inputs have been rotated"
+    inputs, state = started(net, task, rule, width, seed, replicate)
+    assert inputs.trained == inputs.geometry.coordinates, "the inputs have been rotated"
     *grid, channels = task.shape
     size = net.filter_size if isinstance(net.filter_size, tuple) else (net.filter_size,) * len(grid)
     window = tuple(grid) if net.pool == "all" else (net.pool,) * len(grid)

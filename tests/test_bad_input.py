@@ -124,7 +124,7 @@ TRAINING = {
     ),
     "more neurons than memory": ({"width": 10**7}, ["GiB of memory", "Lower width", "particles"]),
     "more particles than memory": ({"particles": 10**12}, ["GiB of memory", "particles"]),
-    "more records than memory": ({"width": 10, "steps": 10**10}, ["GiB", "raise record", "replicates"]),
+    "more records than memory": ({"width": 10, "steps": 10**10}, ["GiB", "raise record.every", "replicates"]),
 }
 
 

@@ -83,8 +83,8 @@ def test_without_decay_kolen_pollack_keeps_its_difference_from_the_forward_weigh
     """B(t) = W(t) + B(0) − W(0): a rule that sends through those three matrices, and learns nothing, is the same."""
 
     class ByDifference(wl.Rule):
-        def feedback(self, draw):
-            return {layer: draw.weights(layer) for layer in draw.layers}
+        def feedback(self, random):
+            return {layer: random.weights(layer) for layer in random.layers}
 
         def pseudo_gradient(self, view, layer, above):
             forward, start = view.weights[layer], view.feedback[layer]

@@ -115,14 +115,3 @@ def test_two_sends_through_one_matrix_are_one_send_of_the_sum():
         assert_agree_statistically(
             twice[name].isel(last), once[name].isel(last).mean("replicate").values, resolution=0.04
         )
-
-
-def test_an_array_for_a_field_is_refused():
-    class Weighted(wl.Rule):
-        factor: np.ndarray
-
-        def pseudo_gradient(self, view, layer, above):
-            return view.features[layer]
-
-    with pytest.raises(wl.ArgumentError, match="fields of Weighted must be numbers"):
-        wl.train(NET, small_task(), Weighted(np.ones(2)), optimizer=wl.SGD(0.1), steps=1)
