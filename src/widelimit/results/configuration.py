@@ -17,7 +17,7 @@ from ..problem import Task
 def describe(value: Any) -> Any:
     """A description of a run (network, rule, optimiser, ...) as plain JSON data: {"type": name, field: value, ...}."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, (bool, str)) or value is None:
         return value
