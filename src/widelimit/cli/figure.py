@@ -24,8 +24,8 @@ class Figure:
 
     Writes figureN.png, figureN.pdf and figureN.json (parameters, claims with their measured values, versions) into a
     folder, and prints the claims. What was computed is kept in the folder's subfolder `results`, and is read back as
-    long as the parameters are the same, so that drawing again takes a second. All seven take about 25 minutes on two
-    cores.
+    long as parameters and versions are the same, so that drawing again takes a second. All seven take about half an
+    hour on two cores.
     """
 
     numbers: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="{1..7,all}")]

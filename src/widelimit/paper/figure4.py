@@ -63,11 +63,11 @@ def _runs(parameters: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
     """By name and ρ: the theory, its algebraic equations over fewer steps, networks, and one short step of networks."""
     net = wl.MLP(parameters.hidden_layers, wl.Linear(), parameters.richness)
     task = wl.datasets.sphere(parameters.samples, parameters.dimension)
+    sgd = wl.SGD(parameters.step_size)
 
-    settings: dict[str, Any] = {"optimizer": wl.SGD(parameters.step_size), "steps": parameters.steps, "progress": False}
-
-    def train(rho: float, **options: Any) -> xr.Dataset:
-        return wl.train(net, task, wl.FeedbackAlignment(rho), **(settings | options))[_KEPT]
+    def train(rho: float, optimizer: wl.SGD = sgd, steps: int = parameters.steps, **options: Any) -> xr.Dataset:
+        rule = wl.FeedbackAlignment(rho)
+        return wl.train(net, task, rule, optimizer=optimizer, steps=steps, progress=False, **options)[_KEPT]
 
     def theory(rho: float) -> xr.Dataset:
         """No sampling enters: the one replicate's numbers have no errors."""
@@ -75,8 +75,8 @@ def _runs(parameters: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
         return train(rho, width=width, replicates=1).isel(replicate=0, drop=True)
 
     def algebraic(rho: float) -> xr.Dataset:
-        steps = {"steps": parameters.algebraic_steps}
-        return wl.theory.linear(net, task, wl.FeedbackAlignment(rho), **(settings | steps))[_KEPT]
+        rule, steps = wl.FeedbackAlignment(rho), parameters.algebraic_steps
+        return wl.theory.linear(net, task, rule, optimizer=sgd, steps=steps, progress=False)[_KEPT]
 
     def network(rho: float, **options: Any) -> xr.Dataset:
         # Single precision moves what is measured by 1e-5, and takes half the time.
