@@ -84,7 +84,7 @@ def solve(plan: Plan, rule: str, richness: float, index: int, folder: Path, **op
     task, net = draw(plan, index), network(plan, rule, richness)
     optimizer = wl.SGD(step_size(plan, rule, richness, task))
     if richness == LAZY:
-        return wl.theory.lazy(net, task, RULES[rule], optimizer=optimizer, steps=plan.steps, record=(), progress=False)
+        return wl.theory.lazy(net, task, RULES[rule], optimizer=optimizer, steps=plan.steps, kernels=(), progress=False)
     arguments: dict[str, Any] = {
         "net": net,
         "rule": RULES[rule],

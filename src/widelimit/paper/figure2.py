@@ -80,7 +80,7 @@ def _kernels_of_angle(parameters: Parameters) -> xr.Dataset:
     net = wl.MLP(parameters.depth, relu)
     circle = np.sqrt(2) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     task = wl.Task(circle, np.ones(len(angles)))
-    on_circle = wl.theory.lazy(net, task, times=[0.0], record=("feature_kernel", "ntk"), progress=False)
+    on_circle = wl.theory.lazy(net, task, times=[0.0], kernels=("feature_kernel", "ntk"), progress=False)
     from_zero = on_circle.isel(sample=0).rename(sample2="angle")
     return xr.Dataset(
         {
