@@ -146,9 +146,8 @@ def matrices(
         limit = max(float(np.abs(kernel).max()) for kernel in shown)
         images = [matrix(axes, kernel, order, edges, limit) for axes, kernel in zip(grid[:, index], shown, strict=True)]
         grid[0, index].set_title(name, fontsize="small", color=darker(colour(index)))
-        bar = grid[0, index].get_figure(root=False).colorbar(
-            images[0], ax=grid[:, index], orientation="horizontal", aspect=10, pad=0.04
-        )
+        below = grid[-1, index].inset_axes((0, -0.17, 1, 0.09))  # as wide as the images
+        bar = grid[-1, index].get_figure(root=False).colorbar(images[0], cax=below, orientation="horizontal")
         bar.ax.xaxis.set_major_locator(MaxNLocator(2, symmetric=True))
         bar.ax.tick_params(labelsize="x-small")
     for axes, row in zip(grid[:, 0], rows, strict=True):
