@@ -36,54 +36,57 @@ Parameters that the paper states are its own; it leaves others open, and those a
 
 def page(folder: Path = HERE / "figures") -> str:
     """The page as Markdown."""
-    told = [json.loads((folder / f"figure{number}.json").read_text(encoding="utf-8")) for number in NUMBERS]
-    return "\n".join([HEAD, *_overview(told), *(line for one in told for line in _section(one))]).rstrip() + "\n"
+    figures = [json.loads((folder / f"figure{number}.json").read_text(encoding="utf-8")) for number in NUMBERS]
+    return (
+        "\n".join([HEAD, *_overview(figures), *(line for figure in figures for line in _section(figure))]).rstrip()
+        + "\n"
+    )
 
 
-def _overview(told: list[dict[str, Any]]) -> list[str]:
+def _overview(figures: list[dict[str, Any]]) -> list[str]:
     rows = ["| figure | shows | claims | that hold | seconds |", "| --- | --- | --- | --- | --- |"]
-    for one in told:
-        holding = sum(claim["verdict"] == "holds" for claim in one["claims"])
-        name = f"[{one['figure']}](#{_anchor(_title(one))})"
-        rows.append(f"| {name} | {one['title']} | {len(one['claims'])} | {holding} | {one['seconds']:.0f} |")
-    total = sum(one["seconds"] for one in told)
+    for figure in figures:
+        holding = sum(claim["verdict"] == "holds" for claim in figure["claims"])
+        name = f"[{figure['figure']}](#{_anchor(_title(figure))})"
+        rows.append(f"| {name} | {figure['title']} | {len(figure['claims'])} | {holding} | {figure['seconds']:.0f} |")
+    total = sum(figure["seconds"] for figure in figures)
     return [*rows, "", f"All seven take {total / 60:.0f} minutes on two cores.", ""]
 
 
-def _section(told: dict[str, Any]) -> list[str]:
-    number = told["figure"]
+def _section(figure: dict[str, Any]) -> list[str]:
+    number = figure["figure"]
     lines = [
-        f"## {_title(told)}",
+        f"## {_title(figure)}",
         "",
-        f"![{told['title']}](figures/figure{number}.png)",
+        f"![{figure['title']}](figures/figure{number}.png)",
         "",
-        f"*{told['caption']}*",
+        f"*{figure['caption']}*",
         "",
-        f"`widelimit figure {number}`, {told['seconds']:.0f} s on two cores.",
+        f"`widelimit figure {number}`, {figure['seconds']:.0f} s on two cores.",
         "",
         "| | claim | measured | expected | verdict |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for place, claim in enumerate(told["claims"], 1):
+    for place, claim in enumerate(figure["claims"], 1):
         note = f" ({_cell(claim['note'])})" if claim["note"] else ""
         verdict = claim["verdict"] if claim["verdict"] == "holds" else f"**{claim['verdict']}**"
         cells = (str(place), _cell(claim["statement"]) + note, _number(claim), _cell(claim["expected"]), verdict)
         lines.append(f"| {' | '.join(cells)} |")
     findings = [
         f"* **Claim {place} does not hold:** {claim['finding']}."
-        for place, claim in enumerate(told["claims"], 1)
+        for place, claim in enumerate(figure["claims"], 1)
         if claim["finding"]
     ]
     lines += ["", *findings, *([""] if findings else [])]
     lines += ["| parameter | value | meaning | from |", "| --- | --- | --- | --- |"]
-    for name, one in told["parameters"].items():
-        origin = "the paper" if one["source"] == "paper" else "chosen"
-        lines.append(f"| `{name}` | {_value(one['value'])} | {_cell(one['meaning'])} | {origin} |")
+    for name, parameter in figure["parameters"].items():
+        origin = "the paper" if parameter["source"] == "paper" else "chosen"
+        lines.append(f"| `{name}` | {_value(parameter['value'])} | {_cell(parameter['meaning'])} | {origin} |")
     return [*lines, ""]
 
 
-def _title(told: dict[str, Any]) -> str:
-    return f"Figure {told['figure']}: {told['title']}"
+def _title(figure: dict[str, Any]) -> str:
+    return f"Figure {figure['figure']}: {figure['title']}"
 
 
 def _anchor(title: str) -> str:

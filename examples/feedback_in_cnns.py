@@ -21,11 +21,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import Study, command, complete, kept, mean_and_error, where_fallen, with_error
 from matplotlib.figure import Figure
+from studies import Study, command, complete, mean_and_error, where_fallen, with_error
 from tqdm import tqdm
 
 import widelimit as wl
+from widelimit.paper import computed_once
 
 
 @dataclass(frozen=True)
@@ -80,32 +81,30 @@ def problem(plan: Plan, network: str, samples: int, index: int) -> tuple[wl.Task
     return task, wl.suggest_step_size(NETWORKS[network], task, safety=0.2)
 
 
-def train(plan: Plan, network: str, rule: str, index: int, folder: Path, **options) -> xr.Dataset:
+def train(
+    plan: Plan, network: str, rule: str, index: int, folder: Path, *, samples: int | None = None, **options: Any
+) -> xr.Dataset:
     """One run of one draw of the training set, kept in `folder`."""
-    settings: dict[str, Any] = {
-        "samples": plan.samples,
-        "steps": plan.steps,
+    arguments: dict[str, Any] = {
+        "net": NETWORKS[network],
+        "rule": rules(plan)[rule],
         "width": plan.width,
+        "steps": plan.steps,
+        "record": wl.Record(every=plan.record_every),
         "replicates": plan.replicates,
+        "seed": index,  # other networks for each draw, whose errors over draws are then those of both
+        "precision": "float32",
     } | options
-    samples = settings.pop("samples")
+    samples = plan.samples if samples is None else samples
+    data = {"classes": plan.classes, "samples": samples, "test_samples": plan.test_samples, "draw": index}
 
     def make() -> xr.Dataset:
         task, step_size = problem(plan, network, samples, index)
-        return wl.train(
-            NETWORKS[network],
-            task,
-            rules(plan)[rule],
-            optimizer=wl.SGD(step_size),
-            record=wl.Record(every=plan.record_every),
-            seed=index,  # other networks for each draw, whose errors over draws are then those of both
-            precision="float32",
-            progress=False,
-            **settings,
-        )
+        return wl.train(task=task, optimizer=wl.SGD(step_size), progress=False, **arguments)
 
-    path = folder / f"{network}, {rule}, draw {index}, {samples} samples, width {settings['width']}.nc"
-    return complete(kept(path, make))
+    width = "infinite width" if isinstance(arguments["width"], wl.Infinite) else f"width {arguments['width']}"
+    path = folder / f"{network}, {rule}, draw {index}, {samples} samples, {width}.nc"
+    return complete(computed_once(path, arguments | data, make))
 
 
 def measure(plan: Plan, run: xr.Dataset) -> dict[str, float]:
@@ -123,28 +122,27 @@ def measure(plan: Plan, run: xr.Dataset) -> dict[str, float]:
         "change of Φ": moved.values,
         **{f"alignment {layer}": alignment.sel(layer=layer).values for layer in (1, 2)},
     }
-    found = {name: where_fallen(loss, plan.stop, values) for name, values in series.items()}
-    return found | {f"initial alignment {layer}": float(series[f"alignment {layer}"][0]) for layer in (1, 2)}
+    trained = {name: where_fallen(loss, plan.stop, values) for name, values in series.items()}
+    return trained | {f"initial alignment {layer}": float(series[f"alignment {layer}"][0]) for layer in (1, 2)}
 
 
 def study(plan: Plan, folder: Path) -> dict[tuple[str, str], list[dict[str, float]]]:
     """All runs at finite width, measured: for each network and rule a list over draws."""
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    measured: dict[tuple[str, str], list[dict[str, float]]] = {}
     with tqdm(total=len(NETWORKS) * len(rules(plan)) * plan.draws, unit=" runs") as bar:
         for network in NETWORKS:
             for rule in rules(plan):
                 for index in range(plan.draws):
                     bar.set_description(f"{network}, {rule}")
-                    found.setdefault((network, rule), []).append(
-                        measure(plan, train(plan, network, rule, index, folder))
-                    )
+                    run = train(plan, network, rule, index, folder)
+                    measured.setdefault((network, rule), []).append(measure(plan, run))
                     bar.update()
-    for network, rule in found:
-        for one, descent in zip(found[network, rule], found[network, "GD"], strict=True):  # of the same draw
-            one["test error − GD's"] = one["test error"] - descent["test error"]
-            one["test loss − GD's"] = one["test loss"] - descent["test loss"]
-            one["time / GD's"] = one["time"] / descent["time"]
-    return found
+    for network, rule in measured:
+        for run, descent in zip(measured[network, rule], measured[network, "GD"], strict=True):  # of the same draw
+            run["test error − GD's"] = run["test error"] - descent["test error"]
+            run["test loss − GD's"] = run["test loss"] - descent["test loss"]
+            run["time / GD's"] = run["time"] / descent["time"]
+    return measured
 
 
 def check(plan: Plan, folder: Path) -> str:
@@ -173,15 +171,15 @@ def check(plan: Plan, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def table(plan: Plan, found: dict) -> str:
+def table(plan: Plan, measured: dict) -> str:
     """A Markdown table of what the networks have come to, with standard errors over draws."""
     lines = [
         "| network | rule | test error (%) | − GD's | test loss − GD's | corr(g, g̃), layer 1 | layer 2 | time / GD's "
         "| training loss | ΔΦ² |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (network, rule), runs in found.items():
-        values = {name: [one[name] for one in runs] for name in runs[0]}
+    for (network, rule), runs in measured.items():
+        values = {name: [run[name] for run in runs] for name in runs[0]}
         cells = [
             with_error(values[name], form)
             for name, form in (
@@ -198,7 +196,7 @@ def table(plan: Plan, found: dict) -> str:
     return "\n".join(lines)
 
 
-def picture(plan: Plan, found: dict) -> Figure:
+def picture(plan: Plan, measured: dict) -> Figure:
     """Test error and time beside gradient descent, and the alignment of each layer at the start and when trained."""
     names = list(rules(plan))
     places = np.arange(len(names))
@@ -213,11 +211,11 @@ def picture(plan: Plan, found: dict) -> Figure:
     for axis, (name, label) in zip(axes, panels.items(), strict=True):
         for index, network in enumerate(NETWORKS):
             shift = 0.08 * (index - 1)
-            values = [mean_and_error([one[name] for one in found[network, rule]]) for rule in names]
+            values = [mean_and_error([run[name] for run in measured[network, rule]]) for rule in names]
             middle, error = map(np.array, zip(*values, strict=True))
             axis.errorbar(places + shift, middle, error, fmt="o-", ms=4, lw=1.2, color=f"C{index}", label=network)
             if name.startswith("alignment"):
-                start = [np.mean([one[f"initial {name}"] for one in found[network, rule]]) for rule in names]
+                start = [np.mean([run[f"initial {name}"] for run in measured[network, rule]]) for rule in names]
                 axis.plot(places + shift, start, "_", ms=8, color=f"C{index}")
         axis.set_xticks(places, names, rotation=45)
         axis.set_ylabel(label)

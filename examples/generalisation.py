@@ -20,11 +20,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
-from kept import Study, command, complete, first_below, kept, mean_and_error, where_fallen, with_error
 from matplotlib.figure import Figure
+from studies import Study, command, complete, first_below, mean_and_error, where_fallen, with_error
 from tqdm import tqdm
 
 import widelimit as wl
+from widelimit.paper import computed_once
 
 
 @dataclass(frozen=True)
@@ -81,23 +82,23 @@ def step_size(plan: Plan, rule: str, richness: float, task: wl.Task) -> float:
 def solve(plan: Plan, rule: str, richness: float, index: int, folder: Path, **options: Any) -> xr.Dataset:
     """One run, or its lazy limit."""
     task, net = draw(plan, index), network(plan, rule, richness)
-    steps: dict[str, Any] = {"step_size": step_size(plan, rule, richness, task), "steps": plan.steps}
+    optimizer = wl.SGD(step_size(plan, rule, richness, task))
     if richness == LAZY:
-        return wl.theory.lazy(net, task, RULES[rule], record=(), progress=False, **steps)
+        return wl.theory.lazy(net, task, RULES[rule], optimizer=optimizer, steps=plan.steps, kernels=(), progress=False)
+    arguments: dict[str, Any] = {
+        "net": net,
+        "rule": RULES[rule],
+        "width": wl.Infinite(particles=plan.particles),
+        "steps": plan.steps,
+        "record": wl.Record(every=plan.record_every),
+        "replicates": plan.replicates,
+        "precision": "float32",
+    } | options
     name = "".join(f", {key} {value}" for key, value in options.items())
-    settings = {"particles": plan.particles, "replicates": plan.replicates, **options}
-    run = kept(
+    run = computed_once(
         folder / f"{rule}, γ0 = {richness:g}, draw {index}{name}.nc",
-        lambda: wl.train(
-            net,
-            task,
-            RULES[rule],
-            record=wl.Record(every=plan.record_every),
-            precision="float32",
-            progress=False,
-            **steps,
-            **settings,
-        ),
+        arguments | {"samples": plan.samples, "test_samples": plan.test_samples, "draw": index},
+        lambda: wl.train(task=task, optimizer=optimizer, progress=False, **arguments),
     )
     return complete(run)
 
@@ -107,40 +108,40 @@ def measure(plan: Plan, run: xr.Dataset) -> dict[str, np.ndarray]:
     run = run.isel(step=run["step"].values % plan.record_every == 0)  # the lazy limit has every step
     output, test = wl.observables.mean(run["output"]), wl.observables.mean(run["test_output"])
     noise = wl.observables.standard_error(run["test_output"])
-    found = {
+    series = {
         "train loss": 0.5 * ((output - run["target"]) ** 2).mean("sample"),
         "test loss": 0.5 * ((test - run["test_target"]) ** 2).mean("test_sample"),
         "test error": wl.observables.classification_error(test, run["test_target"]),
         "noise": 0.5 * (noise**2).mean("test_sample"),  # what sampling adds to the test loss
     }
-    return {name: values.values for name, values in found.items()}
+    return {name: values.values for name, values in series.items()}
 
 
 def study(plan: Plan, folder: Path) -> dict[tuple[str, float], list[dict[str, np.ndarray]]]:
     """All runs, measured: for each rule and γ0 a list over draws."""
-    found: dict[tuple[str, float], list[dict[str, np.ndarray]]] = {}
+    measured: dict[tuple[str, float], list[dict[str, np.ndarray]]] = {}
     with tqdm(total=len(RULES) * (len(plan.richness) + 1) * plan.draws, unit=" runs") as bar:
         for rule in RULES:
             for richness in (LAZY, *plan.richness):
                 for index in range(plan.draws):
                     bar.set_description(f"{rule}, γ0 = {richness:g}")
                     run = solve(plan, rule, richness, index, folder)
-                    found.setdefault((rule, richness), []).append(measure(plan, run))
+                    measured.setdefault((rule, richness), []).append(measure(plan, run))
                     bar.update()
-    return found
+    return measured
 
 
-def stop_of(plan: Plan, one: dict[str, np.ndarray]) -> int:
+def stop_of(plan: Plan, run: dict[str, np.ndarray]) -> int:
     """The first record at which the training loss has fallen to its share, or is lowest."""
-    return first_below(one["train loss"], plan.stop * one["train loss"][0])
+    return first_below(run["train loss"], plan.stop * run["train loss"][0])
 
 
-def at_stop(plan: Plan, one: dict[str, np.ndarray], name: str) -> float:
+def at_stop(plan: Plan, run: dict[str, np.ndarray], name: str) -> float:
     """A quantity where the training loss has fallen to its share."""
-    return where_fallen(one["train loss"], plan.stop, one[name])
+    return where_fallen(run["train loss"], plan.stop, run[name])
 
 
-def table(plan: Plan, found: dict) -> str:
+def table(plan: Plan, measured: dict) -> str:
     """A Markdown table: test loss and error when trained, and their difference from the lazy limit, draw by draw."""
     lines = [
         "| rule | γ0 | training loss | test loss | − lazy | test error | − lazy | noise in the test loss |",
@@ -148,15 +149,15 @@ def table(plan: Plan, found: dict) -> str:
     ]
     for rule in RULES:
         for richness in (LAZY, *plan.richness):
-            runs, lazy = found[rule, richness], found[rule, LAZY]
+            runs, lazy = measured[rule, richness], measured[rule, LAZY]
             cells = ["lazy" if richness == LAZY else f"{richness:g}"]
-            cells.append(f"{np.mean([at_stop(plan, one, 'train loss') / one['train loss'][0] for one in runs]):.1%}")
+            cells.append(f"{np.mean([at_stop(plan, run, 'train loss') / run['train loss'][0] for run in runs]):.1%}")
             for name, scale, digits in (("test loss", 1, 3), ("test error", 100, 1)):
-                values = np.array([scale * at_stop(plan, one, name) for one in runs])
-                against = values - [scale * at_stop(plan, one, name) for one in lazy]
+                values = np.array([scale * at_stop(plan, run, name) for run in runs])
+                against = values - [scale * at_stop(plan, run, name) for run in lazy]
                 cells.append(with_error(values, f".{digits}f"))
                 cells.append("—" if richness == LAZY else with_error(against, f"+.{digits}f"))
-            cells.append(f"{np.mean([at_stop(plan, one, 'noise') for one in runs]):.0e}" if richness else "0")
+            cells.append(f"{np.mean([at_stop(plan, run, 'noise') for run in runs]):.0e}" if richness else "0")
             lines.append(f"| {rule} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\nTest errors in per cent."
 
@@ -171,31 +172,30 @@ def check(plan: Plan, folder: Path) -> str:
     heads = ["test loss, networks", "∞", "test error, networks", "∞", "distance of outputs", "noise"]
     lines = [f"| rule, γ0 = {richness:g} | {' | '.join(heads)} |", "|---|---|---|---|---|---|---|"]
     for rule in RULES:
-        given = plan, rule, richness, 0, folder
-        limit = solve(*given)
-        networks = solve(*given, width=plan.check_width, replicates=plan.check_networks)
+        limit = solve(plan, rule, richness, 0, folder)
+        networks = solve(plan, rule, richness, 0, folder, width=plan.check_width, replicates=plan.check_networks)
         measured = [measure(plan, run) for run in (networks, limit)]
         step = stop_of(plan, measured[1])
         outputs = [run["test_output"].isel(step=step) for run in (networks, limit)]
         noise = sum((wl.observables.standard_error(output) ** 2).sum() for output in outputs)
         first, second = (wl.observables.mean(output) for output in outputs)
         size = float((second**2).sum())
-        cells = [f"{one['test loss'][step]:.3f}" for one in measured]
-        cells += [f"{100 * one['test error'][step]:.1f}" for one in measured]
+        cells = [f"{run['test loss'][step]:.3f}" for run in measured]
+        cells += [f"{100 * run['test error'][step]:.1f}" for run in measured]
         cells += [f"{math.sqrt(float(power) / size):.1%}" for power in (((first - second) ** 2).sum(), noise)]
         lines.append(f"| {rule} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def picture(plan: Plan, found: dict) -> Figure:
+def picture(plan: Plan, measured: dict) -> Figure:
     """Test error through training for each rule, and test loss and error when trained against γ0."""
     every = (LAZY, *plan.richness)
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(every)))
     figure, axes = plt.subplots(2, 4, figsize=(13, 6.4), layout="constrained")
     for axis, rule in zip(axes[:, :3].ravel(), RULES, strict=True):
         for richness, colour in zip(every, colours, strict=True):
-            loss = np.mean([one["train loss"] / one["train loss"][0] for one in found[rule, richness]], axis=0)
-            middle, error = mean_and_error([100 * one["test error"] for one in found[rule, richness]])
+            loss = np.mean([run["train loss"] / run["train loss"][0] for run in measured[rule, richness]], axis=0)
+            middle, error = mean_and_error([100 * run["test error"] for run in measured[rule, richness]])
             shown = slice(1, first_below(loss, 1e-3) + 1)  # there is no test error before the first step
             style = {"color": colour, "linestyle": "--" if richness == LAZY else "-"}
             label = "lazy limit" if richness == LAZY else f"γ0 = {richness:g}"
@@ -213,7 +213,7 @@ def picture(plan: Plan, found: dict) -> Figure:
         (axes[1, 3], "test error", 100, "test error (%)"),
     ):
         for index, rule in enumerate(RULES):
-            values = [mean_and_error([scale * at_stop(plan, one, name) for one in found[rule, g]]) for g in every]
+            values = [mean_and_error([scale * at_stop(plan, run, name) for run in measured[rule, g]]) for g in every]
             middle, error = map(np.array, zip(*values, strict=True))
             axis.errorbar(places + 0.06 * (index - 2.5), middle, error, marker="o", ms=3, lw=1, label=rule)
         axis.set_xticks(places, ["lazy", *(f"{g:g}" for g in plan.richness)])

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import widelimit as wl
-from widelimit.paper import alignments, approach
+from widelimit.paper import figure3
 
 KERNEL = ("replicate", "step", "layer", "sample", "sample2")
 
@@ -27,8 +27,8 @@ def test_correlation_is_the_mean_cosine():
         }
     )
     cosines = (g * pseudo).sum(-1) / (np.linalg.norm(g, axis=-1) * np.linalg.norm(pseudo, axis=-1))
-    assert np.allclose(alignments.correlation(run).transpose("replicate", "step"), cosines.mean(axis=(2, 3)))
-    assert abs(float((alignments.correlation(run) - alignments.weighted_correlation(run)).mean())) > 0.1
+    assert np.allclose(figure3._correlation(run).transpose("replicate", "step"), cosines.mean(axis=(2, 3)))
+    assert abs(float((figure3._correlation(run) - figure3._weighted_correlation(run)).mean())) > 0.1
 
 
 def test_correlation_is_one_where_the_rule_sends_the_gradient():
@@ -41,7 +41,7 @@ def test_correlation_is_one_where_the_rule_sends_the_gradient():
         replicates=2,
         progress=False,
     )
-    assert np.allclose(alignments.correlation(run), 1.0)
+    assert np.allclose(figure3._correlation(run), 1.0)
 
 
 def test_separation_and_rank():
@@ -55,18 +55,18 @@ def test_separation_and_rank():
             "target": ("sample", y),
         }
     )
-    assert alignments.separation(run).item() == pytest.approx(1.0)
-    assert alignments.leading_share(run).item() == pytest.approx(4.25 / 5)
-    assert alignments.leading_share(run).dims == ("replicate", "step")
+    assert figure3._separation(run).item() == pytest.approx(1.0)
+    assert figure3._leading_share(run).item() == pytest.approx(4.25 / 5)
+    assert figure3._leading_share(run).dims == ("replicate", "step")
     # yᵀ(yyᵀ + I/4)y = 17, |yyᵀ + I/4|_F² = 12 + 4 · 1.25², |y|² = 4.
-    assert alignments.feature_alignment(run).item() == pytest.approx(17 / (4 * math.sqrt(18.25)))
+    assert figure3._feature_alignment(run).item() == pytest.approx(17 / (4 * math.sqrt(18.25)))
 
 
 def test_halving_time():
     time = np.linspace(0.0, 3.0, 301)
     loss = np.stack([4 * np.exp(-rate * time) for rate in (0.5, 2.0)])
     run = xr.Dataset({"loss": (("replicate", "step"), loss)}, coords={"time": ("step", time)})
-    assert np.allclose(alignments.halving_time(run), [math.log(2) / 0.5, math.log(2) / 2.0], atol=1e-4)
+    assert np.allclose(figure3._halving_time(run), [math.log(2) / 0.5, math.log(2) / 2.0], atol=1e-4)
 
 
 def noisy(random, limit, replicates, scale):
@@ -83,15 +83,17 @@ def test_the_error_of_networks_is_without_that_of_the_theory():
     # The theory has recorded steps that the networks have not.
     theory = xr.concat([theory, (theory + 100).assign_coords(step=theory["step"] + 1)], "step").sortby("step")
     counts = {100: 60, 400: 60, 1600: 30}
-    found = approach.errors(theory, {width: noisy(random, limit, n, width**-0.5) for width, n in counts.items()})
+    found = figure3._relative_errors(
+        theory, {width: noisy(random, limit, n, width**-0.5) for width, n in counts.items()}
+    )
     assert found.dims == ("width", "replicate")
     assert list(found.count("replicate").values) == list(counts.values())
-    mean, error = approach.averaged(found)
+    mean, error = figure3._averaged(found)
     expected = 1 / np.array(list(counts)) / np.mean(limit**2)
     # What the one theory is off by is common to all networks: 80 numbers, of variance 1/400 each.
     shared = expected[1] * np.sqrt(2 / 80) + np.sqrt(4 * expected * expected[1] / 80 / np.array(list(counts.values())))
     assert np.all(np.abs(mean.values - expected) < 3.5 * np.hypot(error.values, shared))
-    assert approach.noise(theory.sel(step=[0, 4, 8, 12, 16])) == pytest.approx(expected[1], rel=0.3)
+    assert figure3._noise(theory.sel(step=[0, 4, 8, 12, 16])) == pytest.approx(expected[1], rel=0.3)
 
 
 def test_the_exponent_and_its_error():
@@ -104,7 +106,7 @@ def test_the_exponent_and_its_error():
         padded = np.full((4, 40), np.nan)
         for row, values in zip(padded, each, strict=True):
             row[: len(values)] = values
-        found = approach.exponent(xr.DataArray(padded, dims=("width", "replicate"), coords={"width": widths}))
+        found = figure3._exponent(xr.DataArray(padded, dims=("width", "replicate"), coords={"width": widths}))
         scores.append((found.value + 1) / found.error)
     # Means of few squares are skewed, which moves the logarithm of the last by −1/16, half of its standard error.
     assert abs(np.mean(scores)) < 0.4
@@ -115,5 +117,5 @@ def test_scaled_errors_pool_the_networks_of_all_widths():
     errors = xr.DataArray(
         [[1.0, 2.0, 3.0], [4.0, np.nan, np.nan]], dims=("width", "replicate"), coords={"width": [10, 5]}
     )
-    assert sorted(approach.scaled(errors).values) == [10.0, 20.0, 20.0, 30.0]
-    assert approach.scaled(errors).dims == ("replicate",)
+    assert sorted(figure3._scaled(errors).values) == [10.0, 20.0, 20.0, 30.0]
+    assert figure3._scaled(errors).dims == ("replicate",)

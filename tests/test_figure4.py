@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import widelimit as wl
-from widelimit.paper import claims, figure4, overlaps
-from widelimit.paper.correlated_feedback import Parameters
+from widelimit.paper import claims, figure4, measures
+from widelimit.paper.figure4 import Parameters
 
 
 def kernels(seed=0, layers=2, samples=5):
@@ -20,8 +20,8 @@ def test_overlaps_of_kernels():
     found = kernels()
     y = np.array([1.0, -2.0, 0.5, 3.0, -1.0])
     expected = np.einsum("lij,i,j->l", found.values, y, y) / np.dot(y, y)
-    assert np.allclose(overlaps.along_targets(found, xr.DataArray(y, dims="sample")), expected)
-    assert np.allclose(overlaps.trace(found), np.trace(found.values, axis1=1, axis2=2))
+    assert np.allclose(measures.along_targets(found, xr.DataArray(y, dims="sample")), expected)
+    assert np.allclose(measures.trace(found), np.trace(found.values, axis1=1, axis2=2))
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.6])
@@ -32,7 +32,7 @@ def test_the_initial_rate_is_that_of_the_kernel(rho):
     )
     y = task.y.ravel()
     expected = [y @ kernel @ y / (y @ y) for kernel in run["ntk"].isel(step=0).values]
-    assert np.allclose(overlaps.initial_rate(run), expected, rtol=1e-5)
+    assert np.allclose(measures.initial_rate(run), expected, rtol=1e-5)
 
 
 def falling(rate, shift, steps=41):
@@ -54,11 +54,11 @@ def test_what_is_measured_at_the_same_loss():
     runs = {0.0: falling(1.0, 0.0), 1.0: falling(2.0, 0.3)}
     assert figure4._when(runs[0.0], 0.5) == pytest.approx(math.log(2))
     assert math.isnan(figure4._when(runs[0.0], 0.1))
-    found = figure4._at_equal_loss(given, runs, figure4.measured.projection)
+    found = figure4._at_equal_loss(given, runs, figure4._projection)
     expected = [[math.log(2), math.log(5)], [math.log(2) / 2 + 0.3, math.log(5) / 2 + 0.3]]
     assert found.dims == ("rho", "fraction")
     assert np.allclose(found, expected)
-    never = figure4._at_equal_loss(Parameters(fractions=(0.5, 0.1)), runs, figure4.measured.projection)
+    never = figure4._at_equal_loss(Parameters(fractions=(0.5, 0.1)), runs, figure4._projection)
     assert math.isnan(figure4._largest_step(never).value)  # and no claim of it holds
 
 

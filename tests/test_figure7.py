@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import widelimit as wl
-from widelimit.paper import walks
+from widelimit.paper import figure7
 from widelimit.results import observables
 
 
@@ -42,22 +42,22 @@ def networks():
     return relu_networks(8, 3, 4000)
 
 
-@pytest.mark.parametrize("symbol", walks.KERNELS)
+@pytest.mark.parametrize("symbol", figure7._KERNELS)
 def test_steps_multiply_to_the_walk(networks, symbol):
     features, gradients = networks
-    walk = walks.walk(as_result(*networks), symbol)
+    walk = figure7._walk(as_result(*networks), symbol)
     assert np.array_equal(walk.values, features if symbol == "Φ" else gradients[:, ::-1])
-    steps = walks.ratios(as_result(*networks), symbol)
+    steps = figure7._ratios(as_result(*networks), symbol)
     alive = features[:, -1] > 0
     assert 0 < np.sum(~alive) < 100
     assert np.all(np.isnan(steps.values[~alive]))
     assert np.allclose(np.cumprod(steps.values[alive], axis=1), walk.values[alive])
 
 
-@pytest.mark.parametrize("symbol", walks.KERNELS)
+@pytest.mark.parametrize("symbol", figure7._KERNELS)
 def test_chained_variances_follow_the_exact_law(networks, symbol):
     """Networks in NumPy at a width where the leading order is off by two thirds."""
-    found = walks.chained(walks.ratios(as_result(*networks), symbol))
+    found = figure7._chained(figure7._ratios(as_result(*networks), symbol))
     mean, error = observables.mean(found).values, observables.standard_error(found).values
     exact = np.array([(1 + 5 / 8) ** distance - 1 for distance in (1, 2, 3)])
     # Networks that are silent are left out: a fraction 2^-8 for each layer.
@@ -70,7 +70,7 @@ def test_the_error_of_a_chained_variance_is_its_scatter():
     """Steps drawn anew 400 times: the estimate has no bias, and its standard error is its standard deviation."""
     random = np.random.default_rng(1)
     steps = xr.DataArray(random.exponential(size=(400, 200, 3)), dims=("again", "replicate", "distance"))
-    found = walks.chained(steps)
+    found = figure7._chained(steps)
     estimates = found.mean("replicate").values
     error = np.sqrt(np.mean(observables.standard_error(found).values ** 2, axis=0))
     exact = 2.0 ** np.array([1, 2, 3]) - 1  # exponential variables have variance 1
@@ -81,16 +81,16 @@ def test_the_error_of_a_chained_variance_is_its_scatter():
 def test_products_have_the_covariance_as_mean():
     random = np.random.default_rng(2)
     values = xr.DataArray(random.normal(size=(50, 3)), dims=("replicate", "distance"))
-    products = walks.products(values).mean("replicate").transpose("distance", "distance2")
+    products = figure7._products(values).mean("replicate").transpose("distance", "distance2")
     assert np.allclose(products, values.values.T @ values.values / 50)
 
 
 def test_layers_and_laws_by_distance():
     theory = wl.theory.fluctuations(wl.MLP(3, wl.ReLU()), wl.datasets.sphere(1, 4), width=10)
     least = np.minimum.outer([1, 2, 3], [1, 2, 3])
-    for symbol in walks.KERNELS:
-        assert np.allclose(walks.leading_order(theory, symbol), 0.5 * least)
-    assert [walks.layer_at("G", distance, 6) for distance in (1, 6)] == [6, 1]
-    assert walks.layer_at("Φ", 2, 6) == 2
+    for symbol in figure7._KERNELS:
+        assert np.allclose(figure7._leading_order(theory, symbol), 0.5 * least)
+    assert [figure7._layer_at("G", distance, 6) for distance in (1, 6)] == [6, 1]
+    assert figure7._layer_at("Φ", 2, 6) == 2
     distance, width = xr.DataArray([1, 2], dims="distance"), xr.DataArray([10, 100], dims="width")
-    assert np.allclose(walks.exact_law(distance, width), [[0.5, 0.05], [1.25, 0.1025]])
+    assert np.allclose(figure7._exact_law(distance, width), [[0.5, 0.05], [1.25, 0.1025]])

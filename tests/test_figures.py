@@ -15,8 +15,9 @@ import scipy.optimize
 import xarray as xr
 
 import widelimit as wl
+from widelimit import paper
 from widelimit.cli import main
-from widelimit.paper import claims, computed, estimates, style
+from widelimit.paper import claims, computed, computed_once, estimates, store, style
 from widelimit.paper.base import PaperFigure, chosen, stated
 from widelimit.paper.estimates import Estimate
 
@@ -232,6 +233,23 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
     computed(toy.figure(Small(seed=1)), tmp_path)
     computed(toy.figure(Small(seed=1)), tmp_path, recompute=True)
     assert toy.calls == ["one", "two", "two"] + 2 * ["one", "two"]
+
+
+def test_what_was_computed_with_other_parameters_or_versions_is_computed_again(tmp_path, monkeypatch):
+    calls = []
+
+    def compute():
+        calls.append(None)
+        return xr.Dataset({"x": float(len(calls))})
+
+    def read(**parameters):
+        return float(computed_once(tmp_path / "x.nc", parameters, compute)["x"])
+
+    assert [read(net=wl.MLP(1, wl.Tanh()), widths=(1, 2)) for _ in range(2)] == [1.0, 1.0]
+    assert read(net=wl.MLP(1, wl.ReLU()), widths=(1, 2)) == 2.0
+    assert read(net=wl.MLP(1, wl.ReLU()), widths=(1, 3)) == 3.0
+    monkeypatch.setattr(store, "versions", lambda: {"widelimit": "another"})
+    assert [read(net=wl.MLP(1, wl.ReLU()), widths=(1, 3)) for _ in range(2)] == [4.0, 4.0]
 
 
 def test_an_interruption_keeps_what_was_finished(tmp_path):

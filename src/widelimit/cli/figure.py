@@ -24,8 +24,8 @@ class Figure:
 
     Writes figureN.png, figureN.pdf and figureN.json (parameters, claims with their measured values, versions) into a
     folder, and prints the claims. What was computed is kept in the folder's subfolder `results`, and is read back as
-    long as the parameters are the same, so that drawing again takes a second. All seven take about 25 minutes on two
-    cores.
+    long as parameters and versions are the same, so that drawing again takes a second. All seven take about half an
+    hour on two cores.
     """
 
     numbers: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="{1..7,all}")]
@@ -55,7 +55,7 @@ class Figure:
     def _make(self, figure) -> None:
         from ..paper import computed, style
 
-        found, seconds = computed(
+        runs, seconds = computed(
             figure,
             self.out / "results" / self._path(figure.number, "").name,
             quick=self.quick,
@@ -63,10 +63,10 @@ class Figure:
             announce=lambda names: announced(names, "run", say),
         )
         parameters = figure.at(self.quick)
-        claims = figure.claims(parameters, found)
+        claims = figure.claims(parameters, runs)
         print(f"Figure {figure.number}. {figure.title}\n")
         print("\n".join(lines(claims)), flush=True)
-        told = {
+        numbers = {
             "figure": figure.number,
             "title": figure.title,
             "caption": figure.caption,
@@ -76,10 +76,10 @@ class Figure:
             "seconds": seconds,
             "versions": results.versions(),
         }
-        text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
         self._path(figure.number, "json").write_text(text, encoding="utf-8")
         with style.printed():
-            picture = figure.draw(parameters, found)
+            picture = figure.draw(parameters, runs)
             for suffix in ("png", "pdf"):
                 picture.savefig(self._path(figure.number, suffix))
         print(f"\nDrawn in {self._path(figure.number, 'png')} (and pdf, json); computed in {seconds:.0f} s.\n")
@@ -103,12 +103,12 @@ def lines(claims: Sequence) -> list[str]:
     return text
 
 
-def _numbers(given: Sequence[str], known: Sequence[int]) -> list[int]:
-    if "all" in given:
+def _numbers(named: Sequence[str], known: Sequence[int]) -> list[int]:
+    if "all" in named:
         return list(known)
-    for number in given:
+    for number in named:
         if number not in map(str, known):
             raise ArgumentError(f"figure: there is no figure {number!r}; name some of 1 to {max(known)}, or all.")
-    if not given:
+    if not named:
         raise ArgumentError(f"figure: name one or more of the figures 1 to {max(known)}, or all.")
-    return sorted({int(number) for number in given})
+    return sorted({int(number) for number in named})

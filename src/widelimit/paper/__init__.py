@@ -1,7 +1,7 @@
 """The figures of the paper, each one file: what it computes, what its caption claims, and how it is drawn.
 
-Everything is computed through the public API; what the figures share is in `base`, `claims`, `estimates`, `store` and
-`style`.
+Everything is computed through the public API. What the figures share is in `base`, `claims`, `estimates`, `measures`,
+`store` and `style`, in `widths` for networks at initialisation, and in `direct_feedback` for Figs. 3 and 6.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 from ..checks import ArgumentError
 from .base import PaperFigure
 from .claims import Claim
-from .store import computed
+from .store import computed, computed_once
 
 NUMBERS = (1, 2, 3, 4, 5, 6, 7)
 """The numbers of the paper's figures."""
@@ -24,4 +24,4 @@ def figure(number: int) -> PaperFigure:
     return importlib.import_module(f".figure{number}", __name__).FIGURE
 
 
-__all__ = ["NUMBERS", "Claim", "PaperFigure", "computed", "figure"]
+__all__ = ["NUMBERS", "Claim", "PaperFigure", "computed", "computed_once", "figure"]

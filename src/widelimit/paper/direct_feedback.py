@@ -33,12 +33,12 @@ class Setting:
             "net": wl.MLP(self.hidden_layers, wl.Tanh(), richness),
             "task": wl.datasets.digits(self.samples, 0, classes=self.classes),
             "rule": wl.DirectFeedbackAlignment(),
-            "step_size": self.step_size,
+            "optimizer": wl.SGD(self.step_size),
             "steps": self.steps,
             "progress": False,
         }
 
-    def network(self, width: int, richness: float, replicates: int, **options: Any) -> xr.Dataset:
+    def network(self, width: int, richness: float, replicates: int, record: wl.Record) -> xr.Dataset:
         """Networks of one width; the same initial weights at every γ0, others at every width.
 
         Single precision moves their kernels by 1e-7, and takes half the time.
@@ -46,19 +46,19 @@ class Setting:
         return wl.train(
             **self.training(richness),
             width=width,
+            record=record,
             replicates=replicates,
             seed=width,
             precision="float32",
-            **options,
         )
 
-    def theory(self, richness: float, **options: Any) -> xr.Dataset:
+    def theory(self, richness: float, record: wl.Record) -> xr.Dataset:
         """The limit of infinite width."""
         return wl.train(
             **self.training(richness),
             width=wl.Infinite(particles=self.particles, capacity=self.capacity),
+            record=record,
             replicates=self.replicates,
-            **options,
         )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ..results import observables
+from widelimit import observables
 
 
 class Estimate(NamedTuple):
@@ -56,3 +56,8 @@ def power_law(x: np.ndarray, y: np.ndarray, error: np.ndarray | None = None) -> 
         return Estimate(float(np.polyfit(np.log(x), np.log(y), 1)[0]))
     line, covariance = np.polyfit(np.log(x), np.log(y), 1, w=y / error, cov="unscaled")
     return Estimate(float(line[0]), float(np.sqrt(covariance[0, 0])))
+
+
+def local_exponents(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The slopes of log y against log x between neighbouring points."""
+    return np.diff(np.log(y)) / np.diff(np.log(x))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,14 +11,13 @@ import xarray as xr
 from matplotlib.figure import Figure, SubFigure
 
 import widelimit as wl
-from widelimit.results import observables
 
 from ..plots import parts
 from . import claims, style
 from .base import PaperFigure, Results, chosen, stated
 from .claims import Claim
 from .estimates import Estimate, difference, estimate
-from .overlaps import mean_diagonal
+from .measures import Measure, loss, mean_diagonal, tangent_alignment
 
 
 @dataclass(frozen=True)
@@ -47,22 +45,18 @@ _RULES = {
 _SIDES = ("theory", "network")
 
 
-def _runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
+def _runs(parameters: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
     def run(name: str, side: str) -> xr.Dataset:
         phi, rule = _RULES[name]
         result = wl.train(
-            wl.MLP(given.hidden_layers, phi, given.richness),
-            wl.datasets.sphere(given.samples, given.dimension),
+            wl.MLP(parameters.hidden_layers, phi, parameters.richness),
+            wl.datasets.sphere(parameters.samples, parameters.dimension),
             rule,
-            width=wl.Infinite(particles=given.particles)
-            if math.isinf(math.inf if side == "theory" else given.width)
-            else math.inf
-            if side == "theory"
-            else given.width,
-            optimizer=wl.SGD(given.step_size),
-            steps=given.steps,
-            record=wl.Record(every=given.record_every, fields=True),
-            replicates=given.replicates,
+            width=wl.Infinite(particles=parameters.particles) if side == "theory" else parameters.width,
+            optimizer=wl.SGD(parameters.step_size),
+            steps=parameters.steps,
+            record=wl.Record(every=parameters.record_every, fields=True),
+            replicates=parameters.replicates,
             progress=False,
         )
         return result.drop_vars("final_pre_gradient")
@@ -70,11 +64,7 @@ def _runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
     return {f"{side}-{name}": lambda name=name, side=side: run(name, side) for name in _RULES for side in _SIDES}
 
 
-def _task_alignment(run: xr.Dataset) -> xr.DataArray:
-    return observables.alignment(run["ntk"], run["target"])
-
-
-def _mean_diagonal(run: xr.Dataset) -> xr.DataArray:
+def _backward(run: xr.Dataset) -> xr.DataArray:
     """G̃ averaged over samples, (1/P) Σ_μ G̃_μμ."""
     return mean_diagonal(run["pseudo_gradient_kernel"].isel(layer=-1))
 
@@ -84,28 +74,27 @@ def _preactivations(run: xr.Dataset) -> np.ndarray:
     return run["final_preactivation"].isel(layer=-1).transpose("replicate", "sample", "neuron").values
 
 
-def _claims(given: Parameters, found: Results) -> list[Claim]:
-    pairs = {name: [found[f"{side}-{name}"] for side in _SIDES] for name in _RULES}
+def _claims(parameters: Parameters, results: Results) -> list[Claim]:
+    pairs = {name: [results[f"{side}-{name}"] for side in _SIDES] for name in _RULES}
     theory = {name: pair[0] for name, pair in pairs.items()}
 
-    def agree(what: str, measure: Callable[[xr.Dataset], xr.DataArray], *over: str) -> Claim:
-        sides = {name: (measure(one), measure(other)) for name, (one, other) in pairs.items()}
-        return claims.agrees(f"Theory is within error of networks of width {given.width}: {what}", sides, over)
+    def agree(what: str, measure: Measure, *over: str) -> Claim:
+        sides = {name: (measure(mean_field), measure(network)) for name, (mean_field, network) in pairs.items()}
+        return claims.agrees(f"Theory is within error of networks of width {parameters.width}: {what}", sides, over)
 
     last = {"step": -1}
     start, end = (
-        {name: estimate(_task_alignment(run).isel(step=step)) for name, run in theory.items()} for step in (0, -1)
+        {name: estimate(tangent_alignment(run).isel(step=step)) for name, run in theory.items()} for step in (0, -1)
     )
-    backward = {
-        name: [estimate(_mean_diagonal(run).isel(step=step)) for step in (0, -1)] for name, run in theory.items()
-    }
-    loss = theory["GD"]["loss"]
-    lowest_other = min((start[name] for name in ("GD", "GLN")), key=lambda one: one.value)
+    backward = {name: [estimate(_backward(run).isel(step=step)) for step in (0, -1)] for name, run in theory.items()}
+    descent = loss(theory["GD"])
+    fall = estimate(descent.isel(step=0) / descent.isel(step=-1))
+    lowest_other = min((start[name] for name in ("GD", "GLN")), key=lambda alignment: alignment.value)
     return [
-        claims.above("The loss under GD falls a hundredfold", estimate(loss.isel(step=0) / loss.isel(step=-1)), 100.0),
-        agree("loss", lambda run: run["loss"], "step"),
-        agree("task alignment A(K, yyᵀ)", _task_alignment, "step"),
-        agree("G̃, averaged over samples", _mean_diagonal, "step"),
+        claims.above("The loss under GD falls a hundredfold", fall, 100.0),
+        agree("loss", loss, "step"),
+        agree("task alignment A(K, yyᵀ)", tangent_alignment, "step"),
+        agree("G̃, averaged over samples", _backward, "step"),
         agree("final Φ", lambda run: run["feature_kernel"].isel(last), "layer", "sample", "sample2"),
         agree("final G̃", lambda run: run["pseudo_gradient_kernel"].isel(last), "layer", "sample", "sample2"),
         *(_same_density(name, pairs) for name in _RULES),
@@ -130,8 +119,8 @@ def _claims(given: Parameters, found: Results) -> list[Claim]:
             claims.above(f"G̃ increases: {name}", difference(backward[name][1], backward[name][0]))
             for name in ("GD", "FA", "GLN")
         ),
-        *(_not_gaussian(name, found[f"network-{name}"]) for name in ("GD", "FA", "Hebb")),
-        *_nearly_gaussian(found),
+        *(_not_gaussian(name, results[f"network-{name}"]) for name in ("GD", "FA", "Hebb")),
+        *_nearly_gaussian(results),
     ]
 
 
@@ -142,10 +131,10 @@ def _same_density(name: str, pairs: Mapping[str, list[xr.Dataset]]) -> Claim:
     null = _distances(network, np.roll(network, 1, axis=0))
     other = _preactivations(pairs["FA" if name == "GD" else "GD"][1])
     scale = float(_distances(network, other).mean())
-    found = difference(estimate(_distances(theory, network)), estimate(null))
+    excess = difference(estimate(_distances(theory, network)), estimate(null))
     return claims.at_most(
         f"The density of h is that of networks: {name}; Wasserstein distance beyond that between two networks",
-        found,
+        excess,
         note=f"two networks: {float(null.mean()):.3f}; {name} and {'FA' if name == 'GD' else 'GD'}: {scale:.3f}",
     )
 
@@ -153,7 +142,7 @@ def _same_density(name: str, pairs: Mapping[str, list[xr.Dataset]]) -> Claim:
 def _distances(a: np.ndarray, b: np.ndarray) -> xr.DataArray:
     """Wasserstein distances between two sets of h for each replicate, averaged over samples."""
     each = [
-        np.mean([scipy.stats.wasserstein_distance(one, other) for one, other in zip(*pair, strict=True)])
+        np.mean([scipy.stats.wasserstein_distance(*sample) for sample in zip(*pair, strict=True)])
         for pair in zip(a, b, strict=True)
     ]
     return xr.DataArray(each, dims="replicate")
@@ -172,14 +161,14 @@ def _gaussian(run: xr.Dataset) -> tuple[Estimate, float]:
 
 
 def _not_gaussian(name: str, run: xr.Dataset) -> Claim:
-    found, null = _gaussian(run)
+    excess, null = _gaussian(run)
     statement = f"The density of h is not Gaussian under {name}: Kolmogorov distance from a Gaussian beyond chance"
-    return claims.above(statement, found, note=f"{null:.4f} by chance")
+    return claims.above(statement, excess, note=f"{null:.4f} by chance")
 
 
-def _nearly_gaussian(found: Results) -> list[Claim]:
+def _nearly_gaussian(results: Results) -> list[Claim]:
     """That h is nearly Gaussian in a gated network: far nearer than under GD; and whether it is exactly so."""
-    (gated, null), (plain, _) = _gaussian(found["network-GLN"]), _gaussian(found["network-GD"])
+    (gated, null), (plain, _) = _gaussian(results["network-GLN"]), _gaussian(results["network-GD"])
     return [
         claims.below(
             "The density of h is nearly Gaussian in the GLN: its distance is below a fifth of that under GD",
@@ -201,39 +190,39 @@ def _kolmogorov(h: np.ndarray) -> float:
     return float(np.mean([scipy.stats.kstest(row, "norm", method="asymp")[0] for row in standard]))
 
 
-def _draw(given: Parameters, found: Results) -> Figure:
+def _draw(parameters: Parameters, results: Results) -> Figure:
     figure = style.sheet(5.6)
     curves, densities, kernels = figure.subfigures(3, 1, height_ratios=(1.0, 0.85, 1.2))  # type: ignore[misc]
-    _curves(given, found, curves)
-    _densities(given, found, densities)
-    _kernels(found, kernels)
+    _curves(parameters, results, curves)
+    _densities(parameters, results, densities)
+    _kernels(results, kernels)
     return figure
 
 
-def _curves(given: Parameters, found: Results, part: SubFigure) -> None:
+def _curves(parameters: Parameters, results: Results, part: SubFigure) -> None:
     panels = (
-        ("a", r"Loss", lambda run: run["loss"]),
-        ("b", r"Task alignment $A(K,\, yy^\top)$", _task_alignment),
-        ("c", r"$\tilde G$, mean over samples", _mean_diagonal),
+        ("a", "Loss", loss),
+        ("b", r"Task alignment $A(K,\, yy^\top)$", tangent_alignment),
+        ("c", r"$\tilde G$, mean over samples", _backward),
     )
     row = part.subplots(1, 3)
     for axes, (letter, title, measure) in zip(row, panels, strict=True):
         for index, name in enumerate(_RULES):
-            theory, network = (measure(found[f"{side}-{name}"]) for side in _SIDES)
+            theory, network = (measure(results[f"{side}-{name}"]) for side in _SIDES)
             parts.band(axes, theory, parts.colour(index), name)
             parts.points(axes, network, parts.colour(index), index, len(_RULES), size=3)
         parts.decorate(axes, title, letter, xlabel="time $t$")
     row[0].set_yscale("log")
     row[0].legend(loc="lower left")
-    style.kinds(row[2], f"networks, $N={given.width}$", loc="upper left")
+    style.kinds(row[2], f"networks, $N={parameters.width}$", loc="upper left")
 
 
-def _densities(given: Parameters, found: Results, part: SubFigure) -> None:
+def _densities(parameters: Parameters, results: Results, part: SubFigure) -> None:
     row = part.subplots(1, len(_RULES), sharey=True)
     grid = np.linspace(-4, 4, 81)
     middle = (grid[1:] + grid[:-1]) / 2
     for index, (axes, name) in enumerate(zip(row, _RULES, strict=True)):
-        theory, network = (_preactivations(found[f"{side}-{name}"]).ravel() for side in _SIDES)
+        theory, network = (_preactivations(results[f"{side}-{name}"]).ravel() for side in _SIDES)
         density, other = (np.histogram(h / theory.std(), grid, density=True)[0] for h in (theory, network))
         axes.plot(middle, density, color=parts.colour(index))
         axes.scatter(
@@ -247,16 +236,16 @@ def _densities(given: Parameters, found: Results, part: SubFigure) -> None:
     row[-1].legend(row[-1].lines[-1:], ["Gaussian"], loc="upper right")
 
 
-def _kernels(found: Results, part: SubFigure) -> None:
+def _kernels(results: Results, part: SubFigure) -> None:
     halves = part.subfigures(1, 2)
     shown = (("e", r"\Phi", "feature_kernel"), ("f", r"\tilde G", "pseudo_gradient_kernel"))
     for (letter, symbol, variable), half in zip(shown, halves, strict=True):  # type: ignore[arg-type]
         grid = half.subplots(2, len(_RULES))
         half.suptitle(rf"$\bf{{{letter}}}$   ${symbol}$ at the end", x=0.03, ha="left", fontsize="medium")
         columns = {
-            name: [found[f"{side}-{name}"][variable].isel(layer=-1, step=-1) for side in _SIDES] for name in _RULES
+            name: [results[f"{side}-{name}"][variable].isel(layer=-1, step=-1) for side in _SIDES] for name in _RULES
         }
-        parts.matrices(grid, columns, found["theory-GD"]["target"], _SIDES)
+        parts.matrices(grid, columns, results["theory-GD"]["target"], _SIDES)
 
 
 FIGURE = PaperFigure(

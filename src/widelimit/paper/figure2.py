@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import widelimit as wl
-from widelimit.results import observables
+from widelimit import observables
 
 from ..plots import parts
 from . import claims, style, widths
 from .base import PaperFigure, Results, chosen, stated
 from .claims import Claim
 from .estimates import Estimate, along, estimate, steps_along
-from .overlaps import mean_diagonal
+from .measures import mean_diagonal
 
 
 @dataclass(frozen=True)
@@ -52,60 +52,62 @@ _NEAR = 1e-3
 """Angles at which the one-sided slope at θ = 0 is taken, this and twice this."""
 
 
-def _runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
-    task = wl.datasets.sphere(given.samples, given.dimension)
-    runs: dict[str, Callable[[], xr.Dataset]] = {"angles": lambda: _kernels_of_angle(given)}
+def _runs(parameters: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
+    task = wl.datasets.sphere(parameters.samples, parameters.dimension)
+    runs: dict[str, Callable[[], xr.Dataset]] = {"angles": lambda: _kernels_of_angle(parameters)}
     for name, (_, layers, rule) in _NETWORKS.items():
         net = wl.MLP(layers, wl.ReLU())
         runs[f"lazy-{name}"] = lambda net=net, rule=rule: wl.theory.lazy(net, task, rule, times=[0.0], progress=False)
         runs[f"fluctuations-{name}"] = lambda net=net, rule=rule: wl.theory.fluctuations(
             net, task, rule, width=1, progress=False
         )
-        runs |= widths.runs(name, net, task, rule, given.widths, given.replicates)
+        runs |= widths.runs(name, net, task, rule, parameters.widths, parameters.replicates)
     gated = wl.MLP(_GATED, wl.Gated(wl.ReLU()))
-    runs["gated"] = lambda: widths.random_networks(gated, task, None, given.gated_width, given.replicates)
+    runs["gated"] = lambda: widths.random_networks(gated, task, None, parameters.gated_width, parameters.replicates)
     runs["lazy-gated"] = lambda: wl.theory.lazy(gated, task, times=[0.0], progress=False)
     return runs
 
 
-def _kernels_of_angle(given: Parameters) -> xr.Dataset:
+def _kernels_of_angle(parameters: Parameters) -> xr.Dataset:
     """K(θ) of panels a to c, and of inputs on a circle at the same angles Φ^L and K of gradient descent."""
-    angles = np.unique(np.concatenate([[_NEAR, 2 * _NEAR], np.linspace(0, np.pi, given.angles)]))
+    angles = np.unique(np.concatenate([[_NEAR, 2 * _NEAR], np.linspace(0, np.pi, parameters.angles)]))
 
     def kernels(dim: str, cases: Mapping[float, tuple[wl.MLP, wl.Rule]]) -> xr.DataArray:
-        found = [wl.theory.kernel_of_angle(*case, angles) for case in cases.values()]
-        return xr.concat(found, xr.Variable(dim, list(cases)))
+        curves = [wl.theory.kernel_of_angle(*case, angles) for case in cases.values()]
+        return xr.concat(curves, xr.Variable(dim, list(cases)))
 
-    relu, gates, half = wl.ReLU(), wl.Gated(wl.ReLU()), wl.FeedbackAlignment(given.correlation)
-    net = wl.MLP(given.depth, relu)
+    relu, gates, half = wl.ReLU(), wl.Gated(wl.ReLU()), wl.FeedbackAlignment(parameters.correlation)
+    net = wl.MLP(parameters.depth, relu)
     circle = np.sqrt(2) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     task = wl.Task(circle, np.ones(len(angles)))
-    on_circle = wl.theory.lazy(net, task, times=[0.0], record=("feature_kernel", "ntk"), progress=False)
+    on_circle = wl.theory.lazy(net, task, times=[0.0], kernels=("feature_kernel", "ntk"), progress=False)
     from_zero = on_circle.isel(sample=0).rename(sample2="angle")
     return xr.Dataset(
         {
-            "correlation": kernels("rho", {rho: (net, wl.FeedbackAlignment(rho)) for rho in given.correlations}),
-            "depth": kernels("hidden", {depth: (wl.MLP(depth, relu), half) for depth in given.depths}),
-            "gated": kernels("hidden", {depth: (wl.MLP(depth, gates), wl.GradientDescent()) for depth in given.depths}),
+            "correlation": kernels("rho", {rho: (net, wl.FeedbackAlignment(rho)) for rho in parameters.correlations}),
+            "depth": kernels("hidden", {depth: (wl.MLP(depth, relu), half) for depth in parameters.depths}),
+            "gated": kernels(
+                "hidden", {depth: (wl.MLP(depth, gates), wl.GradientDescent()) for depth in parameters.depths}
+            ),
             "feature_kernel": from_zero["feature_kernel"].isel(layer=-1, drop=True),
             "ntk": from_zero["ntk"],
         }
     )
 
 
-def _squared_errors(given: Parameters, found: Results, symbol: str) -> dict[str, xr.DataArray]:
+def _squared_errors(parameters: Parameters, results: Results, symbol: str) -> dict[str, xr.DataArray]:
     """|Φ_N − Φ|²/|Φ|² (or of G, K) of each network by the name of the curve, with norms over pairs of samples."""
 
     def measured(name: str, kernel: str) -> xr.DataArray:
-        networks = widths.collected(found, name, given.widths)
-        return observables.distance(networks[kernel], found[f"lazy-{name}"][kernel], ("sample", "sample2"))
+        networks = widths.collected(results, name, parameters.widths)
+        return observables.distance(networks[kernel], results[f"lazy-{name}"][kernel], ("sample", "sample2"))
 
     return _by_curve(symbol, measured)
 
 
-def _leading_order(found: Results, symbol: str) -> dict[str, xr.DataArray]:
+def _leading_order(results: Results, symbol: str) -> dict[str, xr.DataArray]:
     """N times the mean of [`_squared_errors`] for N → ∞."""
-    return _by_curve(symbol, lambda name, kernel: widths.leading_order(found[f"fluctuations-{name}"], kernel))
+    return _by_curve(symbol, lambda name, kernel: widths.leading_order(results[f"fluctuations-{name}"], kernel))
 
 
 def _by_curve(symbol: str, measure: Callable[[str, str], xr.DataArray]) -> dict[str, xr.DataArray]:
@@ -122,12 +124,12 @@ def _cusp(kernel: xr.DataArray) -> Estimate:
     return Estimate(-(4 * near - twice - 3 * zero) / (2 * _NEAR * zero))
 
 
-def _claims(given: Parameters, found: Results) -> list[Claim]:
-    return [*_of_angle(given, found), *_prefactor(given, found), *_of_width(given, found)]
+def _claims(parameters: Parameters, results: Results) -> list[Claim]:
+    return [*_of_angle(parameters, results), *_prefactor(parameters, results), *_of_width(parameters, results)]
 
 
-def _of_angle(given: Parameters, found: Results) -> list[Claim]:
-    angles = found["angles"]
+def _of_angle(parameters: Parameters, results: Results) -> list[Claim]:
+    angles = results["angles"]
 
     def same(statement: str, kernel: xr.DataArray, other: xr.DataArray) -> Claim:
         worst = Estimate(float(abs(kernel - other).max()))
@@ -140,8 +142,8 @@ def _of_angle(given: Parameters, found: Results) -> list[Claim]:
     depth, theta = angles["hidden"], angles["angle"]
     closed = (1 - theta / np.pi) ** depth * np.cos(theta)
     return [
-        sharpens(f"ρ, L = {given.depth}", angles["correlation"], "rho"),
-        sharpens(f"L, ρ = {given.correlation:g}", angles["depth"], "hidden"),
+        sharpens(f"ρ, L = {parameters.depth}", angles["correlation"], "rho"),
+        sharpens(f"L, ρ = {parameters.correlation:g}", angles["depth"], "hidden"),
         sharpens("L, GLN", angles["gated"], "hidden"),
         same("ρ → 0 is the NNGP kernel Φ^L", angles["correlation"].sel(rho=0.0), angles["feature_kernel"]),
         same("ρ → 1 is the NTK of GD", angles["correlation"].sel(rho=1.0), angles["ntk"]),
@@ -149,11 +151,11 @@ def _of_angle(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _prefactor(given: Parameters, found: Results) -> list[Claim]:
+def _prefactor(parameters: Parameters, results: Results) -> list[Claim]:
     """K of gated networks; its mean over networks is that of the limit at every width, for K is bilinear in Φ and G."""
-    kernel, theory = found["gated"]["ntk"], found["lazy-gated"]["ntk"]
+    kernel, theory = results["gated"]["ntk"], results["lazy-gated"]["ntk"]
     own = estimate(mean_diagonal(kernel))
-    where = f"L = {_GATED}, networks of width {given.gated_width}"
+    where = f"L = {_GATED}, networks of width {parameters.gated_width}"
     return [
         claims.agrees(
             f"Theory is within error of gated networks: K, {where}", {"K": (kernel, theory)}, ("sample", "sample2")
@@ -165,13 +167,13 @@ def _prefactor(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _of_width(given: Parameters, found: Results) -> list[Claim]:
+def _of_width(parameters: Parameters, results: Results) -> list[Claim]:
     depth = {label: layers for label, layers, _ in _NETWORKS.values()}
-    errors = {symbol: _squared_errors(given, found, symbol) for symbol in _SYMBOLS}
+    errors = {symbol: _squared_errors(parameters, results, symbol) for symbol in _SYMBOLS}
     depth |= {name: _NETWORKS[_LAYERS][1] for symbol in ("Φ", "G") for name in errors[symbol]}
 
     def falls(symbol: str) -> Claim:
-        over = {name: widths.where_leading(depth[name], given.widths) for name in errors[symbol]}
+        over = {name: widths.where_leading(depth[name], parameters.widths) for name in errors[symbol]}
         least = " or ".join(str(width) for width in sorted({wide[0] for wide in over.values()}))
         everywhere = ", ".join(f"{widths.exponent(error).value:.3g}" for error in errors[symbol].values())
         return claims.all_equal(
@@ -183,7 +185,7 @@ def _of_width(given: Parameters, found: Results) -> list[Claim]:
         )
 
     def predicted(symbol: str) -> Claim:
-        largest, order = given.widths[-1], _leading_order(found, symbol)
+        largest, order = parameters.widths[-1], _leading_order(results, symbol)
         return claims.agrees(
             f"Networks are within error of the leading order in 1/N: squared error of {symbol} at N = {largest}",
             {name: (error.sel(width=largest), order[name] / largest) for name, error in errors[symbol].items()},
@@ -192,7 +194,7 @@ def _of_width(given: Parameters, found: Results) -> list[Claim]:
 
     def scaled(symbol: str) -> dict[str, xr.DataArray]:
         """N × squared error, averaged over the widths where the leading order holds for all that are compared."""
-        over = widths.where_leading(max(depth[name] for name in errors[symbol]), given.widths)
+        over = widths.where_leading(max(depth[name] for name in errors[symbol]), parameters.widths)
         return {name: (error["width"] * error).sel(width=over).mean("width") for name, error in errors[symbol].items()}
 
     late, early = (xr.concat(scaled(symbol).values(), "layer") for symbol in ("Φ", "G"))
@@ -221,10 +223,10 @@ def _of_width(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _draw(given: Parameters, found: Results) -> Figure:
+def _draw(parameters: Parameters, results: Results) -> Figure:
     figure = style.sheet(4.3)
     rows = figure.subplots(2, 3)
-    _draw_angles(given, found["angles"], rows[0])
+    _draw_angles(parameters, results["angles"], rows[0])
     titles = {
         "Φ": r"$|\Phi^\ell_N - \Phi^\ell|^2/|\Phi^\ell|^2$",
         "G": r"$|G^\ell_N - G^\ell|^2/|G^\ell|^2$",
@@ -232,26 +234,26 @@ def _draw(given: Parameters, found: Results) -> Figure:
     }
     deep, depths = _NETWORKS[_LAYERS][1], [layers for _, layers, _ in _NETWORKS.values()]
     for axes, letter, (symbol, title) in zip(rows[1], "def", titles.items(), strict=True):
-        order = _leading_order(found, symbol)
-        for index, (name, errors) in enumerate(_squared_errors(given, found, symbol).items()):
+        order = _leading_order(results, symbol)
+        for index, (name, errors) in enumerate(_squared_errors(parameters, results, symbol).items()):
             label = (
                 f"${name}$".replace("ρ", r"\rho").replace(", ", r",\ ") if symbol == "K" else rf"$\ell = {index + 1}$"
             )
-            line = float(order[name]) / np.array(given.widths)
-            axes.plot(given.widths, line, "--", color=parts.colour(index), linewidth=0.9)
+            line = float(order[name]) / np.array(parameters.widths)
+            axes.plot(parameters.widths, line, "--", color=parts.colour(index), linewidth=0.9)
             layers = {"Φ": index + 1, "G": deep - index}.get(symbol) or depths[index]
             widths.draw(axes, errors, parts.colour(index), label, layers=layers)
         parts.decorate(axes, title, letter, xlabel="width $N$")
-        widths.finish(axes, given.widths)
+        widths.finish(axes, parameters.widths)
         axes.legend(loc="upper right")
     style.kinds(rows[1, 0], "networks", {"leading order": "--"}, loc="lower left")
     return figure
 
 
-def _draw_angles(given: Parameters, angles: xr.Dataset, row: Sequence[Axes]) -> None:
+def _draw_angles(parameters: Parameters, angles: xr.Dataset, row: Sequence[Axes]) -> None:
     panels = (
-        ("a", rf"ReLU FA, $L = {given.depth}$", "correlation", r"\rho"),
-        ("b", rf"ReLU FA, $\rho = {given.correlation:g}$", "depth", "L"),
+        ("a", rf"ReLU FA, $L = {parameters.depth}$", "correlation", r"\rho"),
+        ("b", rf"ReLU FA, $\rho = {parameters.correlation:g}$", "depth", "L"),
         ("c", "ReLU GLN", "gated", "L"),
     )
     for axes, (letter, title, variable, symbol) in zip(row, panels, strict=True):

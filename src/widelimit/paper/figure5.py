@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..plots import parts
-from . import asymptotics, claims, style
-from . import two_layers as measured
+from . import claims, style
+from . import figure5_runs as measured
 from .base import PaperFigure, Results
 from .claims import Claim
-from .estimates import Estimate, along, estimate, steps_along
-from .overlaps import along_targets, initial_rate
-from .two_layers import GD, HEBB, ONE, RULES, UNEQUAL, ZERO, Parameters
+from .estimates import Estimate, along, estimate, local_exponents, steps_along
+from .figure5_runs import GD, HEBB, ONE, RULES, UNEQUAL, ZERO, Parameters
+from .measures import Measure, along_targets, initial_rate, loss
 
 _EXPONENTS = {GD: (2.0, 1.0), ZERO: (2.0, 2 / 3), ONE: (2.0, 2 / 3), HEBB: (1.0, 1.0)}
 """Of ΔH_y at small and at large γ0; those of the Hebbian rule are not in the paper."""
@@ -24,43 +22,43 @@ _SHOWN = 1e3
 """The largest γ0 of panel c."""
 
 
-def _claims(given: Parameters, found: Results) -> list[Claim]:
+def _claims(parameters: Parameters, results: Results) -> list[Claim]:
     return [
-        *_agreement(given, found),
-        *_early(given, found),
-        *_late(given, found),
-        *_alignment(given, found),
-        *_scaling(given, found),
-        *_order(given, found),
+        *_agreement(parameters, results),
+        *_early(parameters, results),
+        *_late(parameters, results),
+        *_alignment(parameters, results),
+        *_scaling(parameters, results),
+        *_order(parameters, results),
     ]
 
 
-def _agreement(given: Parameters, found: Results) -> list[Claim]:
-    def agree(what: str, measure: Callable[[xr.Dataset], xr.DataArray]) -> Claim:
+def _agreement(parameters: Parameters, results: Results) -> list[Claim]:
+    def agree(what: str, measure: Measure) -> Claim:
         pairs = {
-            name: (measure(found[f"network-{name}"]), measure(found[f"flow-{name}"].isel(step=slice(0, -1))))
+            name: (measure(results[f"network-{name}"]), measure(results[f"flow-{name}"].isel(step=slice(0, -1))))
             for name in (*RULES, UNEQUAL)
         }
-        return claims.agrees(f"Theory is within error of networks of width {given.width}: {what}", pairs, "step")
+        return claims.agrees(f"Theory is within error of networks of width {parameters.width}: {what}", pairs, "step")
 
     def fixed(name: str) -> Claim:
-        theory = measured.fixed_point(given, RULES[name], given.end_richness)["feature_kernel_change"]
-        ratios = along(found[f"ends-{name}"]["change"] / theory, "richness")
+        theory = measured.fixed_point(parameters, RULES[name], parameters.end_richness)["feature_kernel_change"]
+        ratios = along(results[f"ends-{name}"]["change"] / theory, "richness")
         form = {GD: "√(1 + γ0²y²) − 1", HEBB: "ΔH of flow"}.get(name, "a²")
-        named = {f"γ0 = {gamma:g}": ratio for gamma, ratio in zip(given.end_richness, ratios, strict=True)}
+        named = {f"γ0 = {gamma:g}": ratio for gamma, ratio in zip(parameters.end_richness, ratios, strict=True)}
         return claims.all_equal(f"Networks end where theory says: ΔH_y over {form}, {name}", named, 1.0)
 
     return [
-        agree("loss", measured.loss),
+        agree("loss", loss),
         agree("H_y", measured.features),
         agree("H_y/Tr H", measured.share),
         *(fixed(name) for name in RULES),
     ]
 
 
-def _early(given: Parameters, found: Results) -> list[Claim]:
-    rates = {name: estimate(initial_rate(found[f"rate-{name}"])) for name in RULES}
-    losses = {name: found[f"early-{name}"]["loss"].values[::-1] for name in RULES}
+def _early(parameters: Parameters, results: Results) -> list[Claim]:
+    rates = {name: estimate(initial_rate(results[f"rate-{name}"])) for name in RULES}
+    losses = {name: results[f"early-{name}"]["loss"].values[::-1] for name in RULES}
     times = np.array(measured.EARLY)
 
     def start(names: tuple[str, str], rate: float) -> Claim:
@@ -69,12 +67,12 @@ def _early(given: Parameters, found: Results) -> list[Claim]:
 
     def part(slower: str, faster: str, power: int, factor: float, formula: str) -> list[Claim]:
         apart = losses[slower] - losses[faster]
-        slopes = asymptotics.local_exponents(times, apart)
+        slopes = local_exponents(times, apart)
         pair = f"losses under {slower} and {faster} part as t^{power}"
         ratio = apart / (factor * times**power)
         return [
-            asymptotics.tends_to(f"The {pair}: exponent, t → 0", slopes, power),
-            asymptotics.tends_to(f"The {pair} times {formula}: difference over that, t → 0", ratio, 1.0),
+            claims.tends_to(f"The {pair}: exponent, t → 0", slopes, power),
+            claims.tends_to(f"The {pair} times {formula}: difference over that, t → 0", ratio, 1.0),
         ]
 
     return [
@@ -86,19 +84,19 @@ def _early(given: Parameters, found: Results) -> list[Claim]:
             "Eq. 7 lacks a factor 2: f learns through both layers, each of which contributes H_y to the eNTK, and "
             "networks start at the rate 2"
         ),
-        *part(ZERO, HEBB, 2, 1.5 * given.richness / given.samples, "(3/2) γ0 Σ_μ y_μ⁴"),
-        *part(ONE, GD, 3, 5 / 6 * given.richness**2, "(5/6) γ0² |y|⁴"),
+        *part(ZERO, HEBB, 2, 1.5 * parameters.richness / parameters.samples, "(3/2) γ0 Σ_μ y_μ⁴"),
+        *part(ONE, GD, 3, 5 / 6 * parameters.richness**2, "(5/6) γ0² |y|⁴"),
     ]
 
 
-def _late(given: Parameters, found: Results) -> list[Claim]:
+def _late(parameters: Parameters, results: Results) -> list[Claim]:
     order = (HEBB, ZERO, ONE, GD)
-    losses = xr.concat([measured.loss(found[f"network-{name}"]).isel(step=-1) for name in order], "rule")
+    losses = xr.concat([loss(results[f"network-{name}"]).isel(step=-1) for name in order], "rule")
     in_the_end = (HEBB, ONE, ZERO, GD)
-    ends = [found[f"flow-{name}"].isel(step=-1) for name in in_the_end]
+    ends = [results[f"flow-{name}"].isel(step=-1) for name in in_the_end]
     return [
         claims.descending(
-            f"All losses of networks are distinct at t = {given.duration:g}: {'; '.join(order)}",
+            f"All losses of networks are distinct at t = {parameters.duration:g}: {'; '.join(order)}",
             along(losses, "rule"),
             steps=steps_along(losses, "rule"),
         ),
@@ -110,13 +108,13 @@ def _late(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _alignment(given: Parameters, found: Results) -> list[Claim]:
+def _alignment(parameters: Parameters, results: Results) -> list[Claim]:
     names = (*RULES, UNEQUAL)
-    moved = {name: estimate(measured.change(measured.share(found[f"network-{name}"]))) for name in names}
-    theory = {name: float(measured.change(measured.share(found[f"flow-{name}"]))) for name in names}
-    apart = estimate(measured.change(measured.apart(found[f"network-{UNEQUAL}"])))
-    until = f"change of networks up to t = {given.duration:g}"
-    order = given.samples / given.width
+    moved = {name: estimate(measured.change(measured.share(results[f"network-{name}"]))) for name in names}
+    theory = {name: float(measured.change(measured.share(results[f"flow-{name}"]))) for name in names}
+    apart = estimate(measured.change(measured.apart(results[f"network-{UNEQUAL}"])))
+    until = f"change of networks up to t = {parameters.duration:g}"
+    order = parameters.samples / parameters.width
     return [
         *(
             claims.above(
@@ -149,13 +147,13 @@ def _alignment(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _scaling(given: Parameters, found: Results) -> list[Claim]:
+def _scaling(parameters: Parameters, results: Results) -> list[Claim]:
     """Exponents and factors of ΔH_y at both ends of the range of γ0, each from three values a factor of ten apart."""
-    last = given.points * np.arange(3)[::-1]
-    fixed = {name: found[f"fixed-{name}"] for name in RULES}
+    last = parameters.points * np.arange(3)[::-1]
+    fixed = {name: results[f"fixed-{name}"] for name in RULES}
     slopes = {
-        name: asymptotics.local_exponents(one["richness"].values, one["feature_kernel_change"].values)
-        for name, one in fixed.items()
+        name: local_exponents(run["richness"].values, run["feature_kernel_change"].values)
+        for name, run in fixed.items()
     }
 
     def law(name: str, size: str, exponent: float, places: np.ndarray) -> list[Claim]:
@@ -163,8 +161,8 @@ def _scaling(given: Parameters, found: Results) -> list[Claim]:
         power = {1.0: "γ0", 2.0: "γ0²", 2 / 3: "γ0^⅔"}[exponent]
         where = f"{size} γ0 under {name}"
         return [
-            asymptotics.tends_to(f"ΔH_y ∝ {power} at {where}: local exponent", slopes[name][places], exponent),
-            asymptotics.tends_to(f"ΔH_y at {where}: over its law", (change / expected)[places], 1.0),
+            claims.tends_to(f"ΔH_y ∝ {power} at {where}: local exponent", slopes[name][places], exponent),
+            claims.tends_to(f"ΔH_y at {where}: over its law", (change / expected)[places], 1.0),
         ]
 
     return [
@@ -172,7 +170,7 @@ def _scaling(given: Parameters, found: Results) -> list[Claim]:
         for name, (small, large) in _EXPONENTS.items()
         for claim in (*law(name, "small", small, last), *law(name, "large", large, -1 - last))
     ] + [
-        asymptotics.tends_to(
+        claims.tends_to(
             "ΔH_y ∝ γ0² at small γ0 under all algorithms, Hebb among them: local exponent", slopes[HEBB][last], 2.0
         ).known_to_fail(
             "a Hebbian step adds to h a multiple of itself, which changes H at first order in γ0; the other rules add "
@@ -181,18 +179,18 @@ def _scaling(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _order(given: Parameters, found: Results) -> list[Claim]:
+def _order(parameters: Parameters, results: Results) -> list[Claim]:
     """What ρ and γ0 do to where training ends."""
-    names = measured.by_correlation(given)
+    names = measured.by_correlation(parameters)
 
     def by_rho(variable: str) -> xr.DataArray:
-        fixed = [found[f"fixed-{name}"][variable] for name in names]
-        return xr.concat(fixed, xr.Variable("rho", list(given.correlations)))
+        fixed = [results[f"fixed-{name}"][variable] for name in names]
+        return xr.concat(fixed, xr.Variable("rho", list(parameters.correlations)))
 
     backward, features = by_rho("pseudo_gradient_kernel"), by_rho("feature_kernel_change")
-    zero, one = (found[f"ends-{name}"] for name in (ZERO, ONE))
+    unaligned, aligned = (results[f"ends-{name}"] for name in (ZERO, ONE))
     growth = [
-        np.diff(found[f"fixed-{name}"][variable].values)
+        np.diff(results[f"fixed-{name}"][variable].values)
         for name in (GD, *names)
         for variable in ("feature_kernel_change", "pseudo_gradient_kernel")
     ]
@@ -202,7 +200,7 @@ def _order(given: Parameters, found: Results) -> list[Claim]:
         return Estimate(float(logarithm.diff("rho").max(skipna=False)))
 
     def least_certain(values: xr.DataArray) -> Estimate:
-        return min(along(values, "richness"), key=lambda one: one.value / one.error)
+        return min(along(values, "richness"), key=lambda estimate: estimate.value / estimate.error)
 
     slope = (backward.diff("rho") / backward["rho"].diff("rho")).min(skipna=False)
     return [
@@ -211,33 +209,33 @@ def _order(given: Parameters, found: Results) -> list[Claim]:
         ),
         claims.above(
             "ρ = 1 has the lower ΔH_y in networks: difference from ρ = 0, the least certain of all γ0",
-            least_certain(zero["change"] - one["change"]),
+            least_certain(unaligned["change"] - aligned["change"]),
         ),
         claims.below("Final H_y falls with ρ at every γ0: largest step of log ΔH_y", largest_step(features)),
         claims.above("Final G̃ increases with ρ at every γ0, dG̃/dρ > 1/3: least slope", Estimate(float(slope)), 1 / 3),
         claims.above(
             "Final G̃ is larger at ρ = 1 in networks: difference from ρ = 0, the least certain of all γ0",
-            least_certain(one["backward"] - zero["backward"]),
+            least_certain(aligned["backward"] - unaligned["backward"]),
         ),
         claims.above("Final H_y and G̃ increase with γ0 under GD and FA: least step", Estimate(float(np.min(growth)))),
     ]
 
 
-def _draw(given: Parameters, found: Results) -> Figure:
+def _draw(parameters: Parameters, results: Results) -> Figure:
     figure = style.sheet(2.6)
     row = figure.subplots(1, 3)
     for index, name in enumerate(RULES):
-        flow, network = found[f"flow-{name}"].isel(step=slice(0, -1)), found[f"network-{name}"]
-        for axes, measure in zip(row[:2], (measured.loss, measured.share), strict=True):
+        flow, network = results[f"flow-{name}"].isel(step=slice(0, -1)), results[f"network-{name}"]
+        for axes, measure in zip(row[:2], (loss, measured.share), strict=True):
             parts.band(axes, measure(flow), parts.colour(index), name)
             parts.points(axes, measure(network), parts.colour(index), index, len(RULES), size=3)
     hebb = parts.colour(list(RULES).index(HEBB))
-    unequal = measured.share(found[f"flow-{UNEQUAL}"].isel(step=slice(0, -1)))
+    unequal = measured.share(results[f"flow-{UNEQUAL}"].isel(step=slice(0, -1)))
     parts.band(row[1], unequal, hebb, linestyle=":")
-    parts.points(row[1], measured.share(found[f"network-{UNEQUAL}"]), hebb, 1, len(RULES), size=3)
+    parts.points(row[1], measured.share(results[f"network-{UNEQUAL}"]), hebb, 1, len(RULES), size=3)
     row[1].annotate(
         "unequal targets",
-        (given.duration, float(unequal[-1])),
+        (parameters.duration, float(unequal[-1])),
         (0, 3),
         textcoords="offset points",
         ha="right",
@@ -248,20 +246,22 @@ def _draw(given: Parameters, found: Results) -> Figure:
     parts.decorate(row[1], r"$H_y\,/\,\mathrm{Tr}\,H$", "b", xlabel="time $t$")
     row[0].set_yscale("log")
     row[0].legend(loc="lower left")
-    _draw_scaling(given, found, row[2])
-    style.kinds(row[2], f"networks, $N={given.width}$", {"theory": "-", "laws at the ends": "--"}, loc="upper left")
+    _draw_scaling(parameters, results, row[2])
+    style.kinds(
+        row[2], f"networks, $N={parameters.width}$", {"theory": "-", "laws at the ends": "--"}, loc="upper left"
+    )
     return figure
 
 
-def _draw_scaling(given: Parameters, found: Results, axes: Axes) -> None:
+def _draw_scaling(parameters: Parameters, results: Results, axes: Axes) -> None:
     for index, name in enumerate(RULES):
         colour = parts.colour(index)
-        fixed = found[f"fixed-{name}"].sel(richness=slice(None, 1.001 * _SHOWN))
+        fixed = results[f"fixed-{name}"].sel(richness=slice(None, 1.001 * _SHOWN))
         gamma = fixed["richness"].values
         axes.plot(gamma, fixed["feature_kernel_change"].values, color=colour)
         for size, where in (("small", gamma < 3), ("large", gamma > 0.3)):
             axes.plot(gamma[where], fixed[f"{size}_richness"].values[where], "--", color=colour, linewidth=0.8)
-        parts.points(axes, found[f"ends-{name}"]["change"], colour, size=3, along="richness")
+        parts.points(axes, results[f"ends-{name}"]["change"], colour, size=3, along="richness")
     axes.set_xscale("log")
     axes.set_yscale("log")
     parts.decorate(axes, r"$\Delta H_y$", "c", xlabel=r"richness $\gamma_0$")

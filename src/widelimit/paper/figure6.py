@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 import widelimit as wl
-from widelimit.results import observables
+from widelimit import observables
 
 from ..plots import parts
 from . import claims, style
@@ -20,7 +20,7 @@ from .base import PaperFigure, Results, chosen
 from .claims import Claim
 from .direct_feedback import SMALL, Setting
 from .estimates import Estimate, along, steps_along
-from .overlaps import trace
+from .measures import trace
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,21 @@ FEATURES, GRADIENTS = "feature_trace", "pseudo_gradient_trace"
 _SYMBOLS = {FEATURES: "Tr Φ^ℓ(t, s)", GRADIENTS: "Tr G̃^ℓ(t, s)"}
 
 
-def _runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
+def _runs(parameters: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
+    width, richness = parameters.width, parameters.richness
+
     def algorithm() -> xr.Dataset:
         return wl.theory.alternating(
-            **given.coarse.training(given.richness), samples=given.monte_carlo_samples, replicates=given.solutions
+            **parameters.coarse.training(richness),
+            particles=parameters.monte_carlo_samples,
+            replicates=parameters.solutions,
         )
 
-    every = {"two_time": True, "record_every": given.record_every}
+    every = wl.Record(every=parameters.record_every, two_time=True)
     return {
-        "theory": lambda: _traces(given.theory(given.richness, **every)),
-        "networks": lambda: _traces(given.network(given.width, given.richness, given.networks, **every)),
-        "theory-coarse": lambda: _traces(given.coarse.theory(given.richness, two_time=True)),
+        "theory": lambda: _traces(parameters.theory(richness, every)),
+        "networks": lambda: _traces(parameters.network(width, richness, parameters.networks, every)),
+        "theory-coarse": lambda: _traces(parameters.coarse.theory(richness, wl.Record(two_time=True))),
         "algorithm1": lambda: _traces(algorithm()),
     }
 
@@ -82,17 +86,17 @@ def _with_start(trace: xr.DataArray) -> xr.DataArray:
 # --- the claims
 
 
-def _claims(given: Parameters, found: Results) -> list[Claim]:
-    network, theory = found["networks"], found["theory"]
+def _claims(parameters: Parameters, results: Results) -> list[Claim]:
+    network, theory = results["networks"], results["theory"]
 
-    def agree(what: str, one: str, other: str) -> list[Claim]:
+    def agree(what: str, *pair: str) -> list[Claim]:
         return [
-            claims.agrees(f"{what}: {symbol}", _by_layer(found[one][name], found[other][name]), ("step", "step2"))
+            claims.agrees(f"{what}: {symbol}", _by_layer(*(results[run][name] for run in pair)), ("step", "step2"))
             for name, symbol in _SYMBOLS.items()
         ]
 
     return [
-        *agree(f"Theory is within error of networks of width {given.width}", "theory", "networks"),
+        *agree(f"Theory is within error of networks of width {parameters.width}", "theory", "networks"),
         *agree(
             "Theory with truncated bases is within error of Algorithm 1, which keeps the whole past",
             "theory-coarse",
@@ -103,8 +107,8 @@ def _claims(given: Parameters, found: Results) -> list[Claim]:
     ]
 
 
-def _by_layer(one: xr.DataArray, other: xr.DataArray) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
-    return {f"ℓ = {int(layer)}": (one.sel(layer=layer), other.sel(layer=layer)) for layer in one["layer"]}
+def _by_layer(a: xr.DataArray, b: xr.DataArray) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
+    return {f"ℓ = {int(layer)}": (a.sel(layer=layer), b.sel(layer=layer)) for layer in a["layer"]}
 
 
 def _features(trace: xr.DataArray) -> list[Claim]:
@@ -133,12 +137,11 @@ def _gradients(network: xr.DataArray, theory: xr.DataArray) -> list[Claim]:
     initial = network.isel(step=0).mean("step2")
     now, past = _equal_times(network), _with_start(network)
     asymmetry = network.isel(step=-1, step2=0) - network.isel(step=0, step2=-1)
-    each = [_equal_times(theory).isel(layer=layer) for layer in range(theory.sizes["layer"])]
-    peaks = [one.isel(step=int(observables.mean(one).argmax("step"))) for one in each]
-    times = ", ".join(f"{float(one['time']):.2g}" for one in peaks)
-    fall = xr.concat(
-        [peak - one.isel(step=-1) for peak, one in zip(peaks, each, strict=True)], "layer", coords="minimal"
-    )
+    curves = [_equal_times(theory).isel(layer=layer) for layer in range(theory.sizes["layer"])]
+    peaks = [curve.isel(step=int(observables.mean(curve).argmax("step"))) for curve in curves]
+    times = ", ".join(f"{float(peak['time']):.2g}" for peak in peaks)
+    falls = [peak - curve.isel(step=-1) for peak, curve in zip(peaks, curves, strict=True)]
+    fall = xr.concat(falls, "layer", coords="minimal")
     return [
         claims.all_equal(
             "Initial gradients know nothing of the feedback: Tr G̃^ℓ(0, s), averaged over s",
@@ -165,27 +168,27 @@ def _gradients(network: xr.DataArray, theory: xr.DataArray) -> list[Claim]:
 
 def _in_all_layers(statement: str, values: xr.DataArray, note: str = "") -> Claim:
     """That a number is above zero in every layer; measured is the one that is least certain."""
-    found: list[Estimate] = along(values, "layer")
-    claim = claims.ascending(statement, found, steps=found, note=note)
+    layers: list[Estimate] = along(values, "layer")
+    claim = claims.ascending(statement, layers, steps=layers, note=note)
     return replace(claim, expected="> 0 in every layer")
 
 
 # --- the picture
 
 
-def _draw(given: Parameters, found: Results) -> Figure:
+def _draw(parameters: Parameters, results: Results) -> Figure:
     figure = style.sheet(4.7)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.08, 1.0))  # type: ignore[misc]
     shown = ((FEATURES, r"\mathrm{Tr}\,\Phi^\ell"), (GRADIENTS, r"\mathrm{Tr}\,\tilde G^\ell"))
     halves, row = top.subfigures(1, 2), bottom.subplots(1, 2)
     for (name, symbol), letters, half, axes in zip(shown, ("ac", "bd"), halves, row, strict=True):  # type: ignore[arg-type]
         half.suptitle(rf"$\bf{{{letters[0]}}}$   ${symbol}(t,\, s)$", x=0.03, ha="left", fontsize="medium")
-        _draw_images([found[side][name] for side in ("theory", "networks")], half)
-        _draw_cuts([found[side][name] for side in ("theory", "networks")], axes)
+        _draw_images([results[side][name] for side in ("theory", "networks")], half)
+        _draw_cuts([results[side][name] for side in ("theory", "networks")], axes)
         parts.decorate(axes, rf"${symbol}(t,\, t)$ and ${symbol}(t,\, 0)$", letters[1], xlabel="time $t$")
     row[0].legend(loc="center right")
     row[1].set_ylim(top=1.25 * row[1].get_ylim()[1])  # room for the legend
-    style.kinds(row[1], f"networks, $N={given.width}$", {"$s=t$": "-", "$s=0$": "--"}, loc="upper left")
+    style.kinds(row[1], f"networks, $N={parameters.width}$", {"$s=t$": "-", "$s=0$": "--"}, loc="upper left")
     return figure
 
 

@@ -1,20 +1,33 @@
-"""The results that figures are made of: computed once, kept as NetCDF, read back where nothing has changed."""
+"""Results that take long: computed once, kept as NetCDF, read back where nothing has changed."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
-from .. import results
 from ..checks import ArgumentError
+from ..results import describe, save, versions
 from .base import PaperFigure, Results
 
-_KEY = "figure_parameters"
+_KEY = "computed_with"
+
+
+def computed_once(path: Path, parameters: Mapping[str, Any], compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+    """What `compute()` returns, read back from the file at `path` where an earlier call left it.
+
+    **Arguments:** `path`, whose folder exists; `parameters`: all that the result depends on, as numbers, words,
+    networks, rules and the like by name. A file that was written with others, or by other versions of the libraries, or
+    that is not whole, is replaced.
+
+    **Returns:** the result, with `seconds` that it took among its attributes.
+    """
+    result = _kept(path, parameters)
+    return _kept_anew(path, parameters, compute) if result is None else result
 
 
 def computed(
@@ -30,7 +43,7 @@ def computed(
     Each is written as soon as it is there, so that what an interruption leaves serves the next call.
 
     **Arguments:** `figure`; `folder`, which is made if need be; `quick`: the small version; `recompute`: nothing is
-    read back; `announce` is given the names of what has to be computed and yields each before its turn, and may show
+    read back; `announce` gets the names of what has to be computed and yields each before its turn, and may show
     progress.
 
     **Returns:** the results by name, and the seconds that their computation took, whenever that was.
@@ -41,30 +54,33 @@ def computed(
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ArgumentError(f"{folder} cannot be made a folder, because a file is in its place.") from None
-    key = _key(figure, quick)
+    parameters = {name: parameter["value"] for name, parameter in figure.described(quick).items()}
     runs = figure.runs(figure.at(quick))
-    found = {} if recompute else {name: _kept(folder / f"{name}.nc", key) for name in runs}
-    for name in announce([name for name in runs if found.get(name) is None]):
-        began = time.perf_counter()
-        result = runs[name]()
-        result = result.assign_attrs({_KEY: key, "seconds": time.perf_counter() - began})
-        results.save(result, folder / f"{name}.nc", overwrite=True)
-        found[name] = result
-    ordered = {name: result for name in runs if (result := found[name]) is not None}
+    files = {name: folder / f"{name}.nc" for name in runs}
+    results = {} if recompute else {name: _kept(path, parameters) for name, path in files.items()}
+    for name in announce([name for name in runs if results.get(name) is None]):
+        results[name] = _kept_anew(files[name], parameters, runs[name])
+    ordered = {name: result for name in runs if (result := results[name]) is not None}
     return ordered, sum(float(result.attrs["seconds"]) for result in ordered.values())
 
 
-def _key(figure: PaperFigure, quick: bool) -> str:
-    """What a kept result has to have been computed with."""
-    values = {name: told["value"] for name, told in figure.described(quick).items()}
-    return json.dumps({"parameters": values, "widelimit": importlib.metadata.version("widelimit")})
-
-
-def _kept(path: Path, key: str) -> xr.Dataset | None:
+def _kept(path: Path, parameters: Mapping[str, Any]) -> xr.Dataset | None:
     if not path.is_file():
         return None
     try:
         result = xr.load_dataset(path, engine="h5netcdf", phony_dims="sort")
-    except (OSError, ValueError):  # not a whole file: compute it again
+    except (OSError, ValueError):  # not a whole file
         return None
-    return result if result.attrs.get(_KEY) == key else None
+    return result if result.attrs.get(_KEY) == _key(parameters) else None
+
+
+def _kept_anew(path: Path, parameters: Mapping[str, Any], compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+    began = time.perf_counter()
+    result = compute()
+    result = result.assign_attrs({_KEY: _key(parameters), "seconds": time.perf_counter() - began})
+    save(result, path, overwrite=True)
+    return result
+
+
+def _key(parameters: Mapping[str, Any]) -> str:
+    return json.dumps({"parameters": describe(parameters), "versions": versions()}, sort_keys=True)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FormatStrFormatter, LogLocator
 
 import widelimit as wl
-from widelimit.results import observables
+from widelimit import observables
 
 from . import estimates
 from .base import Results
@@ -49,10 +49,10 @@ def random_networks(net: wl.MLP, task: wl.Task, rule: wl.Rule | None, width: int
     return run[KERNELS].isel(step=0)
 
 
-def collected(found: Results, name: str, widths: Sequence[int]) -> xr.Dataset:
+def collected(results: Results, name: str, widths: Sequence[int]) -> xr.Dataset:
     """The runs of one network, as one result with the dimension `width`."""
     return xr.concat(
-        [found[_name(name, width)] for width in widths],
+        [results[_name(name, width)] for width in widths],
         xr.Variable("width", list(widths)),
         combine_attrs="drop",
     )

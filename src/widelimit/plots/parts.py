@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from ..results import observables
 
@@ -137,15 +138,17 @@ def matrices(
 ) -> None:
     """Kernels as images in a grid of axes: a column for each name, in its colour, and a row for each of `rows`.
 
-    A column has one scale, symmetric about zero, which is written below it; samples are ordered by class.
+    A column has one scale, symmetric about zero, with a colour bar below it; samples are ordered by class.
     """
     order, edges = by_class(target)
     for index, (name, kernels) in enumerate(columns.items()):
         shown = [averaged(kernel) for kernel in kernels]
         limit = max(float(np.abs(kernel).max()) for kernel in shown)
-        for axes, kernel in zip(grid[:, index], shown, strict=True):
-            matrix(axes, kernel, order, edges, limit)
+        images = [matrix(axes, kernel, order, edges, limit) for axes, kernel in zip(grid[:, index], shown, strict=True)]
         grid[0, index].set_title(name, fontsize="small", color=darker(colour(index)))
-        grid[-1, index].set_xlabel(f"± {limit:.2g}", fontsize="x-small")
+        below = grid[-1, index].inset_axes((0, -0.17, 1, 0.09))  # as wide as the images
+        bar = grid[-1, index].get_figure(root=False).colorbar(images[0], cax=below, orientation="horizontal")
+        bar.ax.xaxis.set_major_locator(MaxNLocator(2, symmetric=True))
+        bar.ax.tick_params(labelsize="x-small")
     for axes, row in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(row, fontsize="small")

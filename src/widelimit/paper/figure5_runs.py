@@ -12,7 +12,7 @@ import xarray as xr
 import widelimit as wl
 
 from .base import chosen, stated
-from .overlaps import along_targets, mean_diagonal, trace
+from .measures import along_targets, mean_diagonal, trace
 
 
 @dataclass(frozen=True)
@@ -52,59 +52,59 @@ _SHORT = 1e-6
 _RECORDED = ["loss", "feature_kernel", "pseudo_gradient_kernel"]
 
 
-def runs(given: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
+def runs(parameters: Parameters) -> Mapping[str, Callable[[], xr.Dataset]]:
     """By name and rule: gradient flow, networks, and where they end as a function of γ0."""
-    times = [*np.linspace(0.0, given.duration, given.records + 1), math.inf]
-    low, high = given.decades
-    strengths = np.logspace(low, high, (high - low) * given.points + 1)
-    found: dict[str, Callable[[], xr.Dataset]] = {}
+    times = [*np.linspace(0.0, parameters.duration, parameters.records + 1), math.inf]
+    low, high = parameters.decades
+    strengths = np.logspace(low, high, (high - low) * parameters.points + 1)
+    by_name: dict[str, Callable[[], xr.Dataset]] = {}
     for name, rule in (RULES | {UNEQUAL: RULES[HEBB]}).items():
-        task = _task(given, unequal=name == UNEQUAL)
-        found[f"flow-{name}"] = lambda task=task, rule=rule: _flow(given, task, rule, times)
-        found[f"network-{name}"] = lambda task=task, rule=rule: _networks(given, task, rule)
-    task = _task(given)
+        task = _task(parameters, unequal=name == UNEQUAL)
+        by_name[f"flow-{name}"] = lambda task=task, rule=rule: _flow(parameters, task, rule, times)
+        by_name[f"network-{name}"] = lambda task=task, rule=rule: _networks(parameters, task, rule)
+    task = _task(parameters)
     for name, rule in RULES.items():
-        found[f"early-{name}"] = lambda rule=rule: _flow(given, task, rule, EARLY[::-1])
-        found[f"rate-{name}"] = lambda rule=rule: _train(given, task, rule, given.richness, _SHORT, 1)
-        found[f"ends-{name}"] = lambda rule=rule: _ends(given, task, rule)
-    for name, rule in (RULES | by_correlation(given)).items():
-        found[f"fixed-{name}"] = lambda rule=rule: fixed_point(given, rule, strengths)
-    return found
+        by_name[f"early-{name}"] = lambda rule=rule: _flow(parameters, task, rule, EARLY[::-1])
+        by_name[f"rate-{name}"] = lambda rule=rule: _train(parameters, task, rule, parameters.richness, _SHORT, 1)
+        by_name[f"ends-{name}"] = lambda rule=rule: _ends(parameters, task, rule)
+    for name, rule in (RULES | by_correlation(parameters)).items():
+        by_name[f"fixed-{name}"] = lambda rule=rule: fixed_point(parameters, rule, strengths)
+    return by_name
 
 
-def by_correlation(given: Parameters) -> dict[str, wl.Rule]:
+def by_correlation(parameters: Parameters) -> dict[str, wl.Rule]:
     """Feedback alignment at each ρ, by the names of its runs."""
-    return {f"FA, ρ = {rho:g}": wl.FeedbackAlignment(rho) for rho in given.correlations}
+    return {f"FA, ρ = {rho:g}": wl.FeedbackAlignment(rho) for rho in parameters.correlations}
 
 
-def fixed_point(given: Parameters, rule: wl.Rule, richness: Sequence[float] | np.ndarray) -> xr.Dataset:
+def fixed_point(parameters: Parameters, rule: wl.Rule, richness: Sequence[float] | np.ndarray) -> xr.Dataset:
     """Where flow ends. Under the Hebbian rule samples do not see each other, and each has |y_μ| = 1/√P."""
-    target = 1 / math.sqrt(given.samples) if isinstance(rule, wl.Hebbian) else 1.0
+    target = 1 / math.sqrt(parameters.samples) if isinstance(rule, wl.Hebbian) else 1.0
     return wl.theory.two_layer_fixed_point(rule, target=target, richness=richness)
 
 
-def _task(given: Parameters, unequal: bool = False) -> wl.Task:
-    size = np.arange(1.0, given.samples + 1) if unequal else np.ones(given.samples)
-    y = size * (-1.0) ** np.arange(given.samples)
-    return wl.Task(math.sqrt(given.samples) * np.eye(given.samples), y / np.linalg.norm(y))
+def _task(parameters: Parameters, unequal: bool = False) -> wl.Task:
+    size = np.arange(1.0, parameters.samples + 1) if unequal else np.ones(parameters.samples)
+    y = size * (-1.0) ** np.arange(parameters.samples)
+    return wl.Task(math.sqrt(parameters.samples) * np.eye(parameters.samples), y / np.linalg.norm(y))
 
 
-def _flow(given: Parameters, task: wl.Task, rule: wl.Rule, times: Sequence[float]) -> xr.Dataset:
-    return wl.theory.two_layer(rule, targets=np.ravel(task.y), richness=given.richness, times=times)
+def _flow(parameters: Parameters, task: wl.Task, rule: wl.Rule, times: Sequence[float]) -> xr.Dataset:
+    return wl.theory.two_layer(rule, targets=np.ravel(task.y), richness=parameters.richness, times=times)
 
 
 def _train(
-    given: Parameters, task: wl.Task, rule: wl.Rule, richness: float, step_size: float, steps: int, every: int = 1
+    parameters: Parameters, task: wl.Task, rule: wl.Rule, richness: float, step_size: float, steps: int, every: int = 1
 ) -> xr.Dataset:
     run = wl.train(
-        wl.MLP(given.hidden_layers, wl.Linear(), richness),
+        wl.MLP(parameters.hidden_layers, wl.Linear(), richness),
         task,
         rule,
-        width=given.width,
+        width=parameters.width,
         optimizer=wl.SGD(step_size),
         steps=steps,
         record=wl.Record(every=every),
-        replicates=given.replicates,
+        replicates=parameters.replicates,
         progress=False,
     )
     return run.drop_vars("step")
@@ -120,33 +120,30 @@ def _in_flow(train: Callable[[int], xr.Dataset]) -> xr.Dataset:
     return extrapolated.assign_coords(time=coarse["time"]).assign(target=coarse["target"])
 
 
-def _networks(given: Parameters, task: wl.Task, rule: wl.Rule) -> xr.Dataset:
+def _networks(parameters: Parameters, task: wl.Task, rule: wl.Rule) -> xr.Dataset:
     def train(finer: int) -> xr.Dataset:
-        steps = given.steps * finer
-        return _train(given, task, rule, given.richness, given.duration / steps, steps, steps // given.records)
+        steps = parameters.steps * finer
+        return _train(
+            parameters, task, rule, parameters.richness, parameters.duration / steps, steps, steps // parameters.records
+        )
 
     return _in_flow(train)
 
 
-def _ends(given: Parameters, task: wl.Task, rule: wl.Rule) -> xr.Dataset:
+def _ends(parameters: Parameters, task: wl.Task, rule: wl.Rule) -> xr.Dataset:
     """ΔH_y and the final G̃ of networks at several γ0."""
-    found: list[xr.Dataset] = []
-    for richness in given.end_richness:
-        end = fixed_point(given, rule, [richness])
+    ends: list[xr.Dataset] = []
+    for richness in parameters.end_richness:
+        end = fixed_point(parameters, rule, [richness])
         fastest = max(2.0, float((1 + end["feature_kernel_change"] + end["pseudo_gradient_kernel"])[0]))
 
         def train(finer: int, richness: float = richness, fastest: float = fastest) -> xr.Dataset:
-            steps = given.end_steps * finer
-            return _train(given, task, rule, richness, given.end_step / fastest / finer, steps, steps)
+            steps = parameters.end_steps * finer
+            return _train(parameters, task, rule, richness, parameters.end_step / fastest / finer, steps, steps)
 
         run = _in_flow(train)
-        found.append(xr.Dataset({"change": change(features(run)), "backward": backward(run).isel(step=-1, drop=True)}))
-    return xr.concat(found, xr.Variable("richness", list(given.end_richness)))
-
-
-def loss(run: xr.Dataset) -> xr.DataArray:
-    """The training loss."""
-    return run["loss"]
+        ends.append(xr.Dataset({"change": change(features(run)), "backward": backward(run).isel(step=-1, drop=True)}))
+    return xr.concat(ends, xr.Variable("richness", list(parameters.end_richness)))
 
 
 def features(run: xr.Dataset) -> xr.DataArray:

@@ -1,9 +1,25 @@
-"""How kernels overlap with the targets and with themselves: what several figures measure of a run."""
+"""What several figures measure of a run: its loss, and how kernels overlap with the targets and with themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
+
+from widelimit import observables
+
+Measure = Callable[[xr.Dataset], xr.DataArray]
+
+
+def loss(run: xr.Dataset) -> xr.DataArray:
+    """The training loss."""
+    return run["loss"]
+
+
+def tangent_alignment(run: xr.Dataset) -> xr.DataArray:
+    """A(K, yyᵀ), the task alignment of the eNTK."""
+    return observables.alignment(run["ntk"], run["target"])
 
 
 def along_targets(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
@@ -26,11 +42,6 @@ def trace(kernel: xr.DataArray) -> xr.DataArray:
 def mean_diagonal(kernel: xr.DataArray) -> xr.DataArray:
     """(1/P) Σ_μ K_μμ of a kernel with the dimensions `sample` and `sample2`."""
     return diagonal(kernel).mean("sample")
-
-
-def exact(run: xr.Dataset) -> xr.Dataset:
-    """A solution of the theory that no sampling enters, without its one replicate: its numbers have no errors."""
-    return run.isel(replicate=0, drop=True)
 
 
 def initial_rate(run: xr.Dataset) -> xr.DataArray:

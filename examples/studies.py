@@ -1,10 +1,9 @@
-"""What the studies here share: their command line, and runs that are kept, so that a study goes on where it stopped."""
+"""What the studies here share: means with errors, where a loss has fallen to, and their command line."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,6 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-
-import widelimit as wl
-
-
-def kept(path: Path, make: Callable[[], xr.Dataset]) -> xr.Dataset:
-    """The run in this file, made and saved if there is none."""
-    if path.exists():
-        return wl.load(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    run = make()
-    wl.save(run, path)
-    return run
 
 
 def mean_and_error(values: Sequence[ArrayLike] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,16 +51,6 @@ def complete(run: xr.Dataset) -> xr.Dataset:
     return run
 
 
-def check_plan(plan: Any, folder: Path) -> None:
-    """Raise if the runs in this folder are of another plan; only the number of draws may grow or shrink."""
-    described = {key: value for key, value in dataclasses.asdict(plan).items() if key != "draws"}
-    written, path = json.dumps(described, indent=1, sort_keys=True), folder / "plan.json"
-    if path.exists() and path.read_text() != written:
-        raise SystemExit(f"{folder} holds runs of another plan, {path}: give another folder with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(written)
-
-
 @dataclasses.dataclass(frozen=True)
 class Study:
     """Its two plans, its runs as measured, their table and picture, and networks beside theory."""
@@ -89,7 +66,8 @@ class Study:
 def command(description: str | None, study: Study, folder: str) -> None:
     """The command line of a study: its tables are printed and its picture is drawn.
 
-    Whole numbers of the plan are options. Runs are kept in `folder` unless `--out` names another.
+    Whole numbers of the plan are options. Runs are kept in `folder` unless `--out` names another, and read back as long
+    as what they depend on is the same, so that a study goes on where it stopped.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -99,12 +77,12 @@ def command(description: str | None, study: Study, folder: str) -> None:
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=int)
     options = vars(parser.parse_args())
     kind, out = "quick" if options.pop("quick") else "full", options.pop("out")
-    given = {name: value for name, value in options.items() if value is not None}
-    plan = dataclasses.replace(study.quick if kind == "quick" else study.full, **given)
+    changed = {name: value for name, value in options.items() if value is not None}
+    plan = dataclasses.replace(study.quick if kind == "quick" else study.full, **changed)
     runs, image = out / kind, out / f"{kind}.png"
-    check_plan(plan, runs)
-    found = study.measured(plan, runs)
-    print(study.table(plan, found))
-    study.picture(plan, found).savefig(image, dpi=150)
+    runs.mkdir(parents=True, exist_ok=True)
+    measured = study.measured(plan, runs)
+    print(study.table(plan, measured))
+    study.picture(plan, measured).savefig(image, dpi=150)
     print(f"Drawn in {image}.\n")
     print(study.check(plan, runs))
