@@ -13,6 +13,7 @@ import xarray as xr
 
 from .. import results
 from ..checks import ArgumentError
+from ..formatting import number
 from ..results import distances, several, summary
 from . import destinations
 
@@ -64,12 +65,12 @@ def lines(at_times: xr.Dataset, over_run: xr.Dataset) -> list[str]:
         errors, worst = _standard_errors(whole, each)
         place, there = "", ""
         if worst is not None:
-            place, there = f"{float(each['time'][worst]):.4g}", _number(float(each[-1, worst]))
+            place, there = number(float(each["time"][worst])), number(float(each[-1, worst]), 3)
             if numbered:
                 place = f"{int(each['step'][worst])} ({place})"
         title = distances.QUANTITIES[name] if name != above else ""
         above = name
-        numbers = (_number(absolute), _number(100 * relative), _number(100 * chance))
+        numbers = (number(value, 3) for value in (absolute, 100 * relative, 100 * chance))
         rows.append((title, layer, *numbers, errors, place, there))
     return summary.table(heads, rows)
 
@@ -131,19 +132,13 @@ def _standard_errors(whole: xr.DataArray, each: xr.DataArray) -> tuple[str, int 
     """
     absolute, relative, _, errors = (float(one) for one in whole)
     if not absolute > 0:  # equal everywhere, or compared nowhere
-        return _number(errors), None
+        return number(errors, 3), None
     if relative < distances.ROUNDING:
         return _BY_ROUNDING, None
     distance, known = each.sel(measure="absolute").values, each.sel(measure="standard_errors").values
     candidate = distance > distances.ROUNDING * absolute / relative
     known = np.where(candidate & ~np.isnan(known), known, -np.inf)
-    return _number(errors), int(np.lexsort((np.where(candidate, distance, -np.inf), known))[-1])
-
-
-def _number(value: float) -> str:
-    if np.isnan(value):
-        return "–"
-    return "∞" if np.isinf(value) else f"{value:.3g}"
+    return number(errors, 3), int(np.lexsort((np.where(candidate, distance, -np.inf), known))[-1])
 
 
 def _told(run: xr.Dataset) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from ..formatting import duration, number, with_error
 from . import observables
 from .configuration import configuration
 
@@ -47,24 +47,6 @@ def plus_minus(values: xr.DataArray, factor: float = 1.0) -> str:
     return with_error(factor * float(observables.mean(values)), factor * float(observables.standard_error(values)))
 
 
-def with_error(value: float, error: float) -> str:
-    """A number ± its standard error, with the digits that the error leaves meaningful."""
-    if not np.isfinite(value):
-        return "none finite"
-    if not np.isfinite(error):
-        return f"{value:.4g}"
-    if error == 0:
-        return f"{value:.4g} ± 0"
-    if error < 1e-5 * abs(value):
-        return f"{value:.6g} ± {error:.0e}"
-    if max(abs(value), error) < 1e-4:
-        return f"{value:.2e} ± {error:.0e}"
-    # Two digits of the error, and never more than six of the value.
-    decimals = min(1 - math.floor(math.log10(error)), 5 - math.floor(math.log10(max(abs(value), error))))
-    decimals = max(decimals, 0)
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
-
-
 def aligned(rows: list[tuple[str, str]]) -> list[str]:
     """Pairs as two columns."""
     width = max(len(name) for name, _ in rows)
@@ -92,7 +74,7 @@ def described(value: Any) -> str:
     if isinstance(value, Mapping) and "type" in value:
         inside = ", ".join(f"{name}={described(item)}" for name, item in fields(value).items())
         return f"{value['type']}({inside})"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def fields(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,18 +97,17 @@ def setting(told: Mapping[str, Any]) -> str:
 
 
 def _recorded(result: xr.Dataset, told: Mapping[str, Any]) -> str:
-    time = float(result["time"][-1])
+    time = number(float(result["time"][-1]))
     if told.get("step_size") is None:
-        text = f"continuous time up to {time:.4g}, "
+        text = f"continuous time up to {time}, "
     else:
-        text = (
-            f"step {int(result['step'][-1])} of {told['steps']} (time {time:.4g}, step size {told['step_size']:.4g}), "
-        )
+        size = number(told["step_size"])
+        text = f"step {int(result['step'][-1])} of {told['steps']} (time {time}, step size {size}), "
     text += f"{told.get('samples')} samples"
     if "solver" not in told or result.sizes["replicate"] > 1:
         text += f", replicates: {result.sizes['replicate']}"
     seconds = told.get("seconds")
-    return text if seconds is None else f"{text}, {seconds:.1f} s"
+    return text if seconds is None else f"{text}, {duration(seconds)}"
 
 
 def is_classification(target: xr.DataArray) -> bool:
@@ -144,7 +125,12 @@ def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
         if size in result and (result[size] > 0).any():  # a rule may send nothing back
             sizes = [f"{float(one.max()):.0f}" for one in result[size].isel(step=-1).transpose("matrix", ...)]
             share = float(result[dropped].max())
-            rows.append((f"kept of the {what}", f"{', '.join(sizes)} directions; at most {share:.2g} of power dropped"))
+            rows.append(
+                (
+                    f"kept of the {what}",
+                    f"{', '.join(sizes)} directions; at most {number(share, 2)} of power dropped",
+                )
+            )
     return rows
 
 
