@@ -95,11 +95,17 @@ def expanded(result: xr.Dataset) -> xr.Dataset:
     wide = {}
     for name, values in result.data_vars.items():
         dims = VARIABLES[str(name)].dims if name in VARIABLES else ()
-        missing = [dim for dim in ("replicate", "step") if dim in dims and dim not in values.dims]
-        values = values.expand_dims({dim: result.sizes.get(dim, 1) for dim in missing})
+        missing = {dim: result.sizes.get(dim, 1) for dim in ("replicate", "step") if dim in dims}
+        values = values.drop_vars(list(values.coords))
+        values = values.expand_dims({dim: size for dim, size in missing.items() if dim not in values.dims})
         order = [given for dim in dims for given in (dim, RECORDED.get(dim)) if given in values.dims]
-        wide[name] = values.transpose(*order, ...).drop_vars([dim for dim in missing if dim in values.coords])
-    whole = xr.Dataset(wide, attrs=result.attrs).assign_coords(result.coords)
+        wide[name] = values.transpose(*order, ...)
+    # Of one step that was selected, the time and the number have no dimension.
+    coordinates = {
+        name: ("step", np.atleast_1d(values)) if name in ("time", "step") and not values.ndim else values
+        for name, values in result.coords.items()
+    }
+    whole = xr.Dataset(wide, attrs=result.attrs).assign_coords(coordinates)
     if "replicate" in whole.coords:
         return whole
     return whole.assign_coords(replicate=np.arange(whole.sizes.get("replicate", 1)))

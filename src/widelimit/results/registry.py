@@ -39,10 +39,10 @@ class Variable:
 
     @property
     def of_recorded_samples(self) -> bool:
-        """Whether there are only the recorded samples in it, where not all were recorded: kernels, and what goes with
-        them."""
-        pairs, layers = "sample2" in self.dims, "layer" in self.dims and "neuron" not in self.dims
-        return "sample" in self.dims and (pairs or layers) and self.name != "input_kernel"
+        """Whether it is of the recorded samples alone, where not all were recorded: kernels, and fields of layers."""
+        return (
+            "sample" in self.dims and ("layer" in self.dims or "sample2" in self.dims) and self.name != "input_kernel"
+        )
 
 
 _PAIRS = "sample sample2"

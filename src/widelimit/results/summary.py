@@ -51,7 +51,9 @@ def at_last(values: Labelled) -> Labelled:
 
 
 def plus_minus(values: xr.DataArray, factor: float = 1.0) -> str:
-    """Mean ± standard error over replicates, with the digits that the error leaves meaningful."""
+    """Mean ± standard error over replicates; of what has no replicates, and no error, the value alone."""
+    if "replicate" not in values.dims:
+        return number(factor * float(values))
     return with_error(factor * float(observables.mean(values)), factor * float(observables.standard_error(values)))
 
 
