@@ -77,9 +77,10 @@ class Schema(SphinxDirective):
     def run(self) -> list:
         """The table."""
         self.env.note_dependency(results.registry.__file__)
-        rows = ["| variable | dimensions | meaning |", "| --- | --- | --- |"]
-        for name, dims in results.DIMENSIONS.items():
-            rows.append(f"| `{name}` | {', '.join(dims)} | {_plain(results.MEANING[name])} |")
+        rows = ["| variable | dimensions | meaning | unit |", "| --- | --- | --- | --- |"]
+        for variable in results.VARIABLES.values():
+            dims, meaning = ", ".join(variable.dims), _plain(variable.meaning)
+            rows.append(f"| `{variable.name}` | {dims} | {meaning} | {variable.unit} |")
         return self.parse_text_to_nodes("\n".join(rows))
 
 

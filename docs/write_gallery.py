@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from widelimit import formatting
 from widelimit.paper import NUMBERS
-from widelimit.results import summary
 
 HERE = Path(__file__).resolve().parent
 
@@ -98,7 +98,9 @@ def _number(claim: dict[str, Any]) -> str:
     if claim["measured"] is None:
         return "none finite"
     error = float("nan") if claim["error"] is None else claim["error"]
-    return f"{claim['measured']:.4g}, exact" if error == 0 else summary.with_error(claim["measured"], error)
+    if error == 0:
+        return f"{formatting.number(claim['measured'])}, exact"
+    return formatting.with_error(claim["measured"], error)
 
 
 def _value(value: Any) -> str:

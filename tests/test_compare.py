@@ -13,7 +13,8 @@ from helpers import small_task
 import widelimit as wl
 from widelimit.cli import main
 from widelimit.cli.compare import lines
-from widelimit.results import distances, several
+from widelimit.results import distances
+from widelimit.results.registry import COMPARED
 
 MEASURES = ["absolute", "relative", "chance", "standard_errors"]
 SAMPLES, UNITS, LAYERS, STEPS = 3, 2, 2, 4
@@ -70,7 +71,7 @@ def by_hand(a, b, axes):
 
 def times(factor, run):
     """A result all of whose quantities are multiplied, of the same task."""
-    return run.assign({name: factor * run[name] for name in distances.QUANTITIES if name in run})
+    return run.assign({name: factor * run[name] for name in COMPARED if name in run})
 
 
 # The axes, without the replicate, that are summed over at each time, and the one that is the time.
@@ -110,7 +111,7 @@ def test_the_distance_over_the_run_is_the_root_of_the_paper_s():
 
 def test_a_result_is_at_no_distance_from_itself(short_run):
     found = wl.compare(short_run, short_run)
-    assert set(found) == {name for name in distances.QUANTITIES if name in short_run}
+    assert set(found) == {name for name in COMPARED if name in short_run}
     assert len(found) == 10
     for values in found.values():
         assert (values.sel(measure=["absolute", "relative", "standard_errors"]) == 0).all()
@@ -263,7 +264,7 @@ def theory_and_networks():
 def test_networks_are_within_error_of_theory_and_another_richness_is_not(theory_and_networks):
     theory, network, rich = theory_and_networks
     same, other = (wl.compare(one, theory, over_run=True).sel(measure="standard_errors") for one in (network, rich))
-    assert set(same) == set(other) == {name for name in distances.QUANTITIES if name in theory}
+    assert set(same) == set(other) == {name for name in COMPARED if name in theory}
     for name in same:
         assert (same[name] < 3).all(), name
         assert (same[name] > 0.1).all(), name
@@ -395,7 +396,7 @@ def test_losses_of_two_kinds_are_not_compared(short_run):
 
 
 def test_results_of_several_runs_are_refused_until_one_is_picked(short_run):
-    many = several.stack({"gradient descent": {math.inf: times(2, short_run), 12.0: short_run}})
+    many = wl.combine({"gradient descent": {math.inf: times(2, short_run), 12.0: short_run}}, ("rule", "width"))
     with pytest.raises(
         wl.ArgumentError, match=r"a holds the rules gradient descent and the widths inf, 12.0"
     ) as refusal:
@@ -517,7 +518,7 @@ def test_the_command_refuses_in_one_sentence(tmp_path, capsys, short_run):
     a = wl.save(short_run, tmp_path / "a.nc")
     assert "no file" in refused(capsys, a, tmp_path / "none.nc")
     assert "does not exist" in refused(capsys, a, a, "--out", tmp_path / "none" / "d.nc")
-    many = wl.save(several.stack({"one": {12.0: short_run}}), tmp_path / "many.nc")
+    many = wl.save(wl.combine({"one": {12.0: short_run}}, ("rule", "width")), tmp_path / "many.nc")
     assert "pick one run" in refused(capsys, many, a)
     other = wl.save(short_run.isel(sample=[0, 1], sample2=[0, 1]), tmp_path / "other.nc")
     assert "not of one task and depth" in refused(capsys, other, a)

@@ -18,7 +18,6 @@ import widelimit as wl
 from widelimit import theory
 from widelimit.cli import main
 from widelimit.report import densities, frames, page, runs, theme
-from widelimit.results import several
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&<!--"
 VOID = {"meta", "link", "input", "img", "br", "hr"}
@@ -146,7 +145,7 @@ def several_runs(trio):
         "gradient_descent": {np.inf: alone["theory"], 12.0: alone["network"]},
         "direct": {12.0: alone["dfa"]},
     }
-    return several.stack(made), made
+    return wl.combine(made, ("rule", "width")), made
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from helpers import assert_same, small_task
 from reference import LOSSES
 
 import widelimit as wl
-from widelimit.results import DIMENSIONS, MEANING, SCHEMA, configuration
+from widelimit.results import DIMENSIONS, SCHEMA, VARIABLES, configuration
 from widelimit.simulation import training
 
 TRAINED = [
@@ -33,6 +33,13 @@ TRAINED = [
 ]
 POSITIONS = [f"{name}_kernel_positions" for name in ("feature", "gradient", "pseudo_gradient")]
 FULL = ["feature_kernel_two_time", "pseudo_gradient_kernel_two_time", "final_preactivation", "final_pre_gradient"]
+REQUESTED = [
+    "pseudo_gradient_covariance",
+    "mean_feature",
+    "test_feature_kernel",
+    "test_train_feature_kernel",
+    "final_test_preactivation",
+]
 DEFERRED = ["forward_basis_size", "backward_basis_size", "forward_dropped_fraction", "backward_dropped_fraction"]
 THEORY = [
     "ntk_term",
@@ -64,14 +71,14 @@ def infinite_run():
 
 
 def test_the_schema_is_written_out():
-    assert set(DIMENSIONS) == set(MEANING) == {*TRAINED, *POSITIONS, *FULL, *DEFERRED, *THEORY}
+    assert set(VARIABLES) == {*TRAINED, *POSITIONS, *FULL, *DEFERRED, *THEORY, *REQUESTED}
 
 
 def test_scalar_tasks_have_no_unit_dimensions(short_run):
     assert set(short_run.data_vars) == set(TRAINED)
     for name, values in short_run.data_vars.items():
         assert values.dims == tuple(dim for dim in DIMENSIONS[name] if dim not in ("output_unit", "output_unit2")), name
-        assert values.attrs["long_name"] == MEANING[name]
+        assert values.attrs["long_name"] == VARIABLES[name].meaning
 
 
 def test_tasks_with_classes_have_unit_dimensions(short_multiclass_run):

@@ -601,7 +601,7 @@ def test_losses_without_a_minimum_have_no_end(loss):
 
 
 def test_sizes_that_cannot_fit(monkeypatch):
-    monkeypatch.setattr(lazy_module, "available_memory", lambda: 2.0**31)
+    monkeypatch.setattr("widelimit.memory.available_memory", lambda: 2.0**31)
     task = wl.Task(np.ones((4000, 2)), np.ones((4000, 10)))
     with pytest.raises(wl.ArgumentError, match=r"needs about \d+\.\d GiB .* 2\.0 GiB are free: .*record=\(\)"):
         theory.lazy(net_of(), task, times=1.0)

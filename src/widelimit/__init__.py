@@ -19,7 +19,7 @@ from .networks import (
 )
 from .optimizers import SGD
 from .problem import Batches, Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
-from .results import Record, load, observables, save
+from .results import Record, combine, load, observables, result, save
 from .results.distances import compare
 from .rules import (
     DirectFeedbackAlignment,
@@ -73,11 +73,13 @@ __all__ = [
     "ThreeFactorHebbian",
     "TrainingInterrupted",
     "TruncationWarning",
+    "combine",
     "compare",
     "datasets",
     "initialize",
     "load",
     "observables",
+    "result",
     "save",
     "suggest_step_size",
     "theory",

@@ -13,7 +13,9 @@ import xarray as xr
 
 from .. import results
 from ..checks import ArgumentError
-from ..results import distances, several, summary
+from ..formatting import number
+from ..results import configuration, distances, summary
+from ..results.registry import COMPARED
 from . import destinations
 
 
@@ -42,8 +44,8 @@ class Compare:
             destinations.check(self.out, self.overwrite)
         a, b = results.load(self.a), results.load(self.b)
         at_times, over_run = distances.compare(a, b), distances.compare(a, b, over_run=True)
-        told = [(side, f"{path}: {_told(run)}") for side, path, run in (("a", self.a, a), ("b", self.b, b))]
-        print("\n".join(summary.aligned(told + _diverged(a, b))) + "\n")
+        sides = [(side, f"{path}: {_described(run)}") for side, path, run in (("a", self.a, a), ("b", self.b, b))]
+        print("\n".join(summary.aligned(sides + _diverged(a, b))) + "\n")
         print("\n".join(lines(at_times, over_run)))
         print("\n".join(notes(a, b, at_times, over_run)), flush=True)
         if self.out is not None:
@@ -60,16 +62,16 @@ def lines(at_times: xr.Dataset, over_run: xr.Dataset) -> list[str]:
     heads += ("worst at step (time)" if numbered else "worst at time", "in s.e. there")
     rows, above = [], ""
     for name, layer, each, whole in _entries(at_times, over_run):
-        absolute, relative, chance, _ = (float(one) for one in whole)
+        absolute, relative, chance, _ = (float(measure) for measure in whole)
         errors, worst = _standard_errors(whole, each)
         place, there = "", ""
         if worst is not None:
-            place, there = f"{float(each['time'][worst]):.4g}", _number(float(each[-1, worst]))
+            place, there = number(float(each["time"][worst])), number(float(each[-1, worst]), 3)
             if numbered:
                 place = f"{int(each['step'][worst])} ({place})"
-        title = distances.QUANTITIES[name] if name != above else ""
+        title = COMPARED[name] if name != above else ""
         above = name
-        numbers = (_number(absolute), _number(100 * relative), _number(100 * chance))
+        numbers = (number(value, 3) for value in (absolute, 100 * relative, 100 * chance))
         rows.append((title, layer, *numbers, errors, place, there))
     return summary.table(heads, rows)
 
@@ -97,11 +99,12 @@ def notes(a: xr.Dataset, b: xr.Dataset, at_times: xr.Dataset, over_run: xr.Datas
         text.append(
             f"Left out: {lost} of these times, at which one side has diverged (all replicates, or all but one)."
         )
-    told = [several.configuration_of(run) for run in (a, b)]
-    kinds = [one.get("loss", {}).get("type") for one in told]
-    if None not in kinds and kinds[0] != kinds[1]:
-        text.append(f"The losses are not compared: that of a is {kinds[0]}, that of b {kinds[1]}.")
-    if distances.same_draw(*told):
+    configurations = [configuration(run) for run in (a, b)]
+    losses = [described.get("loss") for described in configurations]
+    if None not in losses and losses[0] != losses[1]:
+        first, second = map(summary.described, losses)
+        text.append(f"The losses are not compared: that of a is {first}, that of b {second}.")
+    if distances.same_draw(*configurations):
         text.append(
             "a and b have the same seed and width, and with them the same initial weights: they are not independent, "
             "and chance does less than it says here. Train one of them with another seed."
@@ -129,25 +132,19 @@ def _standard_errors(whole: xr.DataArray, each: xr.DataArray) -> tuple[str, int 
     The worst time is that of the most standard errors and, where these are all unknown or infinite, of the largest
     distance.
     """
-    absolute, relative, _, errors = (float(one) for one in whole)
+    absolute, relative, _, errors = (float(measure) for measure in whole)
     if not absolute > 0:  # equal everywhere, or compared nowhere
-        return _number(errors), None
+        return number(errors, 3), None
     if relative < distances.ROUNDING:
         return _BY_ROUNDING, None
     distance, known = each.sel(measure="absolute").values, each.sel(measure="standard_errors").values
     candidate = distance > distances.ROUNDING * absolute / relative
     known = np.where(candidate & ~np.isnan(known), known, -np.inf)
-    return _number(errors), int(np.lexsort((np.where(candidate, distance, -np.inf), known))[-1])
+    return number(errors, 3), int(np.lexsort((np.where(candidate, distance, -np.inf), known))[-1])
 
 
-def _number(value: float) -> str:
-    if np.isnan(value):
-        return "–"
-    return "∞" if np.isinf(value) else f"{value:.3g}"
-
-
-def _told(run: xr.Dataset) -> str:
-    setting = summary.setting(several.configuration_of(run))
+def _described(run: xr.Dataset) -> str:
+    setting = summary.setting(configuration(run))
     replicates = run.sizes.get("replicate")
     if replicates is None:
         return setting

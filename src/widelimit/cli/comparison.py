@@ -7,8 +7,8 @@ import math
 import numpy as np
 import xarray as xr
 
-from ..results import observables, summary
-from ..results.several import both_widths, configuration_of
+from ..results import configuration, observables, summary
+from ..results.combined import both_widths, has_both_widths
 from ..results.summary import table
 
 
@@ -18,9 +18,9 @@ def lines(result: xr.Dataset) -> list[str]:
     for rule in result["rule"].values:
         name = str(rule).replace("_", " ")
         for width in result["width"].values:
-            one = result.sel(rule=rule, width=width)
-            run = configuration_of(one)
-            reached.append((name, *_reached(one), f"{run['seconds']:.1f}" if "seconds" in run else ""))
+            run = result.sel(rule=rule, width=width)
+            seconds = configuration(run).get("seconds")
+            reached.append((name, *_reached(run), "" if seconds is None else f"{seconds:.1f}"))
             name = ""
         agreement.append((str(rule).replace("_", " "), *_agreement(result.sel(rule=rule))))
     heads = ("rule", "width", "train loss", "test error %", "A(K, yyᵀ)", "corr(g, g̃)", "seconds")
@@ -36,33 +36,28 @@ def lines(result: xr.Dataset) -> list[str]:
     return text
 
 
-def _reached(one: xr.Dataset) -> tuple[str, ...]:
-    # A divergence leaves the last steps without values.
-    recorded = np.flatnonzero(one["loss"].notnull().any("replicate").values)
-    one = one.isel(step=[recorded[-1]]) if len(recorded) else one.isel(step=[-1])
-    width = "∞" if math.isinf(float(one["width"])) else f"{int(one['width'])}"
-    numbers = summary.final(one)
-    gradient = observables.gradient_alignment(one).mean("layer").isel(step=-1)
-    error = numbers.get("test error")
-    return (
-        width,
-        summary.plus_minus(numbers["training loss"]),
-        "" if error is None else summary.plus_minus(error, 100),
-        summary.plus_minus(numbers["task alignment of K"]),
-        summary.plus_minus(gradient),
-    )
+def _reached(run: xr.Dataset) -> tuple[str, ...]:
+    """The width and, of what the run holds, the last values."""
+    if "loss" in run:  # a divergence leaves the last steps without values
+        recorded = np.flatnonzero(run["loss"].notnull().any("replicate").values)
+        run = run.isel(step=[recorded[-1]]) if len(recorded) else run
+    width = "∞" if math.isinf(float(run["width"])) else f"{int(run['width'])}"
+    numbers, last = summary.final(run), summary.at_last(run)
+    gradient = observables.gradient_alignment(last).mean("layer") if observables.has_gradient_alignment(last) else None
+    values = [numbers.get(name) for name in ("training loss", "test error", "task alignment of K")] + [gradient]
+    factors = (1, 100, 1, 1)
+    return width, *("" if v is None else summary.plus_minus(v, f) for v, f in zip(values, factors, strict=True))
 
 
-def _agreement(both: xr.Dataset) -> tuple[str, ...]:
-    widths = both["width"].values
-    if not np.isinf(widths).any() or not np.isfinite(widths).any():
+def _agreement(widths: xr.Dataset) -> tuple[str, ...]:
+    if "ntk" not in widths or not has_both_widths(widths):
         return ("", "", "")
-    theory, network = (one["ntk"] for one in both_widths(both))
+    theory, network = (run["ntk"] for run in both_widths(widths))
     over = tuple(str(dim) for dim in theory.dims if dim != "replicate")
     together = theory.notnull().any("replicate") & network.notnull().any("replicate")
     theory, network = theory.where(together), network.where(together)
     target = observables.mean(theory)
     single = observables.distance(network, target, over) ** 0.5
     mean = float(np.sqrt(observables.distance(observables.mean(network), target, over)))
-    chance = math.hypot(*(float(observables.relative_standard_error(one, over)) for one in (theory, network)))
+    chance = math.hypot(*(float(observables.relative_standard_error(side, over)) for side in (theory, network)))
     return (summary.plus_minus(single, 100), f"{100 * mean:.1f}", f"{100 * chance:.1f}" if chance > 0 else "")

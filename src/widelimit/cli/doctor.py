@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .. import formatting
+from ..memory import available_memory
 from ..results import summary
-from ..simulation import planning
 from .messages import FAULT, say
 
 _LIBRARIES = (
@@ -45,7 +46,7 @@ class Doctor:
         rows += [(name, _version(name)) for name in _LIBRARIES]
         rows.append(("devices", ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())))
         rows.append(("cores", str(os.cpu_count())))
-        rows.append(("free memory", f"{planning.available_memory() / 2**30:.1f} GiB"))
+        rows.append(("free memory", formatting.memory(available_memory())))
         print("\n".join(summary.aligned(rows)), flush=True)
         print("\nWhat some releases of jax get wrong:")
         width = max(map(len, (*canaries.CANARIES, *canaries.AVOIDED)))

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from .. import results
+from .. import formatting, results
 from ..checks import ArgumentError
 from ..progress import announced
 from ..results import summary
@@ -82,7 +82,8 @@ class Figure:
             picture = figure.draw(parameters, runs)
             for suffix in ("png", "pdf"):
                 picture.savefig(self._path(figure.number, suffix))
-        print(f"\nDrawn in {self._path(figure.number, 'png')} (and pdf, json); computed in {seconds:.0f} s.\n")
+        took = formatting.duration(seconds)
+        print(f"\nDrawn in {self._path(figure.number, 'png')} (and pdf, json); computed in {took}.\n")
 
     def _path(self, number: int, suffix: str) -> Path:
         name = f"figure{number}{'-quick' if self.quick else ''}"
@@ -92,7 +93,7 @@ class Figure:
 def lines(claims: Sequence) -> list[str]:
     """Claims as a table, each with its note below where there is one."""
     rows = [
-        (str(place), summary.with_error(claim.measured, claim.error), claim.expected, claim.verdict)
+        (str(place), formatting.with_error(claim.measured, claim.error), claim.expected, claim.verdict)
         for place, claim in enumerate(claims, 1)
     ]
     text = summary.table(("claim", "measured", "expected", "verdict"), rows)

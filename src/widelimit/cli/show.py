@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
+import xarray as xr
 
 from .. import results
 from ..checks import ArgumentError
-from ..results import several, summary
+from ..results import combined, summary
 from . import comparison, destinations
 
 
@@ -29,16 +31,34 @@ class Show:
         """Print and draw; returns the exit code."""
         from .. import plots  # drawing takes a second to import, which the other commands need not pay
 
-        result = results.expanded(results.load(self.run_file))
-        picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
-        many = several.holds_several(result)
-        if not many and ("loss" not in result or not result.sizes.get("step")):
+        result = results.load(self.run_file)
+        if not result.sizes.get("step", result.coords.get("time", np.zeros(0)).size):
             raise ArgumentError(f"{self.run_file} holds no recorded step.")
-        print("\n".join(comparison.lines(result) if many else summary.lines(result)), flush=True)
+        result = results.expanded(result)
+        picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
+        rules = combined.run_dims(result) == ("rule", "width")
+        print("\n".join(comparison.lines(result) if rules else lines(result)), flush=True)
+        try:
+            drawing = plots.comparison(result) if rules else plots.run(result)
+        except ArgumentError as reason:
+            print(f"No picture: {reason}")
+            return 0
         destinations.check(picture, self.overwrite)
-        draw(plots.comparison(result) if many else plots.run(result), picture)
+        draw(drawing, picture)
         print(f"Drawn in {picture}.")
         return 0
+
+
+def lines(result: xr.Dataset) -> list[str]:
+    """A run in words, or each of several that a result holds."""
+    dims = combined.run_dims(result)
+    if not dims:
+        return summary.lines(result)
+    text = []
+    for labels, run in combined.apart(result).items():
+        name = ", ".join(f"{dim} {label}" for dim, label in zip(dims, labels, strict=True))
+        text += [f"--- {name}", *summary.lines(run)]
+    return text
 
 
 def draw(figure, path: Path) -> None:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from ..checks import ArgumentError
-from ..results import observables, several
+from ..results import observables
+from ..results.combined import both_widths
 from . import parts
 
 
@@ -25,7 +26,7 @@ def comparison(result: xr.Dataset, labels: Sequence[str] | None = None) -> Figur
     missing = {"rule", "width"} - set(result.dims)
     if missing:
         raise ArgumentError(f"result lacks the dimension(s) {' and '.join(sorted(missing))}; draw one run with run().")
-    theory, network = several.both_widths(result)
+    theory, network = both_widths(result)
     names = [str(name) for name in result["rule"].values]
     labels = list(labels or [name.replace("_", " ") for name in names])
     figure = Figure(figsize=(11, 9.6), layout="constrained")
@@ -66,7 +67,7 @@ def _curves(
         Line2D([], [], color="0.35", linewidth=2),
         Line2D([], [], color="0.35", marker="o", linestyle="", markersize=4),
     ]
-    row[0].legend(kinds, _kinds(network), frameon=False, fontsize="small", loc="upper right")
+    part.legend(kinds, _kinds(network), loc="outside lower center", ncols=2, frameon=False, fontsize=10)
 
 
 def _kernels(

@@ -96,6 +96,12 @@ def decorate(axes: Axes, title: str, letter: str = "", xlabel: str = "time (step
     axes.margins(x=0.02)
 
 
+def legend_below(axes: Axes) -> None:
+    """A legend under the axes, where it lies on no curve."""
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": 4, "frameon": False}
+    axes.legend(fontsize="small", handlelength=1.3, columnspacing=1.2, **place)
+
+
 def averaged(kernel: xr.DataArray) -> np.ndarray:
     """The mean over replicates as matrices over samples, other dimensions first, in their order.
 

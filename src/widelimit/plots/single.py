@@ -2,71 +2,127 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results import configuration, observables
+from ..checks import ArgumentError
+from ..formatting import number
+from ..results import configuration, expanded, observables, of_recorded_samples, summary
+from ..results.combined import run_dims
+from ..results.registry import IMAGES
 from . import parts
+
+Panel = Callable[[Axes, str], None]
+"""Draws on axes, under a letter."""
+
+_MATH = {"ntk": "K", "feature_kernel": r"\Phi", "gradient_kernel": "G", "pseudo_gradient_kernel": r"\tilde G"}
 
 
 def run(result: xr.Dataset) -> Figure:
     """One run: loss, task alignment and gradient alignment in time, and kernels at the start and the end.
 
-    **Arguments:** `result`, as `train` returns it.
+    **Arguments:** `result`, as `train`, `theory` or [`result`] returns it. What it lacks is left out.
 
     **Returns:** a figure. Bands are ± one standard error over replicates.
+
+    **Raises:** `ArgumentError` if the result holds several runs, or nothing to draw.
     """
-    figure = Figure(figsize=(10.5, 6.6), layout="constrained")
-    figure.suptitle(_title(result), fontsize=11)
-    loss, task, gradient, *kernels = figure.subplots(2, 3).flat
-    parts.band(loss, result["loss"], parts.PALETTE[0], "training")
-    if "test_loss" in result:
-        # The loss is a sum over samples; per sample the two can be compared.
-        scale = result.sizes["sample"] / result.sizes["test_sample"]
-        parts.band(loss, scale * result["test_loss"], parts.PALETTE[1], r"test $\times P\,/\,P_\mathrm{test}$")
-        loss.legend(frameon=False)
-    parts.decorate(loss, "Loss, summed over samples", "a")
-    parts.log_where_it_helps(loss, result["loss"])
-    parts.band(task, observables.alignment(result["ntk"], result["target"]), parts.PALETTE[0], "eNTK $K$")
-    layers = result["layer"].values
-    for layer in layers:
-        kernel = result["feature_kernel"].sel(layer=layer)
-        parts.band(task, observables.alignment(kernel, result["target"]), _shade(layer, layers), rf"$\Phi^{{{layer}}}$")
-    task.legend(frameon=False)
-    parts.decorate(task, r"Task alignment $A(\cdot,\, yy^\top)$", "b")
-    alignment = observables.gradient_alignment(result)
-    for layer in layers:
-        parts.band(gradient, alignment.sel(layer=layer), _shade(layer, layers), f"layer {layer}")
-    gradient.legend(frameon=False)
-    gradient.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    parts.decorate(gradient, r"Gradient alignment corr$(g, \tilde g)$", "c")
-    order, edges = parts.by_class(result["target"])
-    top = result["feature_kernel"].isel(layer=-1)
-    pictures = (
-        (f"$K$ at time {float(result['time'][0]):.3g}", result["ntk"].isel(step=0)),
-        (f"$K$ at time {float(result['time'][-1]):.3g}", result["ntk"].isel(step=-1)),
-        (rf"$\Phi^{{{int(top.layer)}}}$ at time {float(result['time'][-1]):.3g}", top.isel(step=-1)),
-    )
-    for axes, letter, (title, kernel) in zip(kernels, "def", pictures, strict=True):
-        image = parts.matrix(axes, parts.averaged(kernel), order, edges)
-        figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02).outline.set_visible(False)
-        axes.set_title(rf"$\bf{{{letter}}}$   {title}", loc="left", fontsize="medium")
-        axes.set_xlabel("sample, ordered by class")
+    dims = run_dims(result)
+    if dims:
+        raise ArgumentError(f"result holds several runs, along {' and '.join(dims)}; select one of them.")
+    result = of_recorded_samples(expanded(result))
+    rows = [panels for panels in (_curves(result), _kernels(result)) if panels]
+    if not rows:
+        raise ArgumentError(f"result holds no losses or kernels to draw, but {', '.join(map(str, result.data_vars))}.")
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(3.5 * columns, 3.5 * len(rows)), layout="constrained")
+    figure.suptitle(_title(configuration(result)), fontsize=11)
+    letters = iter("abcdef")
+    for panels, row in zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True):
+        for axes, draw in zip(row, panels, strict=False):
+            draw(axes, next(letters))
+        for axes in row[len(panels) :]:
+            axes.set_axis_off()
     return figure
 
 
-def _title(result: xr.Dataset) -> str:
-    try:
-        told = configuration(result)
-        rule, net = told["rule"]["type"], told["net"]
-        width = "infinite width" if told["width"] == "inf" else f"width {told['width']}"
-        shape = net["nonlinearity"]["type"]
-        return f"{rule}, {net['hidden_layers']} hidden layers, {shape}, richness {net['richness']:g}, {width}"
-    except (KeyError, TypeError):
-        return "A run"
+def _curves(result: xr.Dataset) -> list[Panel]:
+    """Panels of losses, task alignments and gradient alignments, of those that there are."""
+    losses = {name: result[name] for name in ("loss", "test_loss") if name in result}
+    tasks = observables.task_alignments(result)
+    panels: list[Panel] = [partial(_losses, losses)] if losses else []
+    panels += [partial(_task_alignments, tasks)] if tasks else []
+    if observables.has_gradient_alignment(result):
+        panels.append(partial(_gradient_alignments, observables.gradient_alignment(result)))
+    return panels
 
 
-def _shade(layer: int, layers: np.ndarray) -> str:
-    """The colour of a layer, so that its curves can be told from the eNTK's, which are the first of the palette."""
-    return parts.PALETTE[1 + int(np.flatnonzero(layers == layer)[0]) % (len(parts.PALETTE) - 1)]
+def _losses(losses: Mapping[str, xr.DataArray], axes: Axes, letter: str) -> None:
+    for index, (name, values) in enumerate(losses.items()):
+        parts.band(axes, values, parts.PALETTE[index], {"loss": "training", "test_loss": "test"}[name])
+    parts.decorate(axes, "Loss", letter, ylabel="sum over samples, or over test points")
+    parts.log_where_it_helps(axes, losses.get("loss", next(iter(losses.values()))))
+    parts.legend_below(axes)
+
+
+def _task_alignments(alignments: Mapping[str, xr.DataArray], axes: Axes, letter: str) -> None:
+    for symbol, values in alignments.items():
+        layer = 0 if symbol == "K" else int(symbol.removeprefix("Φ^"))
+        parts.band(axes, values, _shade(layer), rf"$\Phi^{{{layer}}}$" if layer else "eNTK $K$")
+    parts.decorate(axes, r"Task alignment $A(\cdot,\, yy^\top)$", letter)
+    parts.legend_below(axes)
+
+
+def _gradient_alignments(alignment: xr.DataArray, axes: Axes, letter: str) -> None:
+    for layer in alignment["layer"].values:
+        parts.band(axes, alignment.sel(layer=layer), _shade(int(layer)), f"layer {layer}")
+    axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    parts.decorate(axes, r"Gradient alignment corr$(g, \tilde g)$", letter)
+    parts.legend_below(axes)
+
+
+def _kernels(result: xr.Dataset) -> list[Panel]:
+    """Panels of the first kernel that there is, at the first and the last time, and of the second at the last one."""
+    held = [name for name in IMAGES if name in result]
+    shown = [(name, step) for name, step in ((held[:1], 0), (held[:1], -1), (held[1:2], -1)) for name in name]
+    if result.sizes.get("step", 1) == 1:
+        shown = [(name, step) for name, step in shown if step]
+    return [partial(_kernel, result, name, step) for name, step in shown]
+
+
+def _kernel(result: xr.Dataset, name: str, step: int, axes: Axes, letter: str) -> None:
+    kernel, symbol = result[name].isel(step=step), _MATH[name]
+    if "layer" in kernel.dims:
+        kernel = kernel.isel(layer=-1)
+        symbol = f"{symbol}^{{{int(kernel['layer'])}}}"
+    samples = kernel.sizes["sample"]
+    order, edges = parts.by_class(result["target"]) if "target" in result else (np.arange(samples), np.zeros(0))
+    image = parts.matrix(axes, parts.averaged(kernel), order, edges)
+    axes.figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02).outline.set_visible(False)
+    time = number(float(result["time"][step]), 3)
+    axes.set_title(rf"$\bf{{{letter}}}$   ${symbol}$ at time {time}", loc="left", fontsize="medium")
+    axes.set_xlabel("sample, ordered by class" if "target" in result else "sample")
+
+
+def _shade(layer: int) -> str:
+    """The colour of a layer, the same in all panels; the first of the palette is that of the eNTK, as layer 0."""
+    return parts.PALETTE[1 + (layer - 1) % (len(parts.PALETTE) - 1)] if layer else parts.PALETTE[0]
+
+
+def _title(run: Mapping[str, Any]) -> str:
+    """What is known of the run, in a line."""
+    name = lambda value: value.get("type") if isinstance(value, Mapping) else value  # noqa: E731
+    words = [name(run.get("rule"))]
+    net = run.get("net")
+    if isinstance(net, Mapping) and "hidden_layers" in net:
+        words += [f"{net['hidden_layers']} hidden layers", name(net.get("nonlinearity"))]
+        words += [f"richness {number(net['richness'])}"] if "richness" in net else []
+    else:
+        words.append(name(net))
+    return ", ".join(str(word) for word in (*words, summary.at_width(run)) if word) or "A run"

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from .. import formatting
 from ..plots import parts
-from ..results import observables, summary
+from ..results import observables
 from . import markup, svg, theme
 from .runs import DASHES, MARKERS, Run
 from .series import finite_times
@@ -178,7 +179,7 @@ def number(values: xr.DataArray) -> str:
 
 
 def _written(mean: float, error: float) -> str:
-    return summary.with_error(mean, error) if np.isfinite(mean) else "–"
+    return formatting.with_error(mean, error) if np.isfinite(mean) else "–"
 
 
 def grid(charts: Sequence[Chart], *, legends: bool = False) -> str:

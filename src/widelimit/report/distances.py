@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from ..checks import ArgumentError
-from ..results.distances import QUANTITIES, ROUNDING, compare, same_draw
+from ..results.distances import ROUNDING, compare, same_draw
+from ..results.registry import COMPARED
 from . import charts, markup
 from .charts import Chart, Curve
 from .markup import Section
@@ -104,7 +105,7 @@ def _pair(run: Run, reference: Run) -> str:
 def _rows(measured: Sequence[xr.Dataset]) -> list[tuple[str, str, int | None]]:
     """The quantities that any of the pairs has: what each is called, its name, and its layer."""
     found = []
-    for name, words in QUANTITIES.items():
+    for name, words in COMPARED.items():
         having = [one[name] for one in measured if name in one]
         layers = sorted({int(layer) for one in having if "layer" in one.dims for layer in one["layer"].values})
         if layers:

@@ -11,15 +11,8 @@ import numpy as np
 import xarray as xr
 
 from ..plots import parts
+from ..results.registry import IMAGES as KINDS
 from .runs import Run
-
-KINDS = {
-    "ntk": ("K", "eNTK"),
-    "feature_kernel": ("Φ", "feature kernel"),
-    "gradient_kernel": ("G", "gradient kernel"),
-    "pseudo_gradient_kernel": ("G\u0303", "pseudo-gradient kernel"),
-}
-"""The kernels that are shown: symbol and name."""
 
 FRAMES, SAMPLES = 60, 200
 """At most so many times and samples are shown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..results.summary import is_classification
+from ..results.observables import is_classification
 from . import charts, markup
 from .frames import KINDS, Choice, chosen, described, finite_steps, moves
 from .markup import Section

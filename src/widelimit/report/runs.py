@@ -13,7 +13,8 @@ import xarray as xr
 
 from .. import checks
 from ..checks import ArgumentError
-from ..results import several
+from ..results import configuration
+from ..results.combined import run_dims
 from . import words
 
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -68,7 +69,7 @@ def gathered(runs: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset])
     found: list[Run] = []
     for name, result in pairs:
         checks.instance("runs", result, xr.Dataset, "what widelimit.train returns")
-        many = several.holds_several(result)
+        many = {"rule", "width"} <= set(run_dims(result))
         _check(str(name) or "a result", result)
         found += _parts(str(name), result) if many else [_run(str(name), result)]
     return _drawn(_named(found))
@@ -132,7 +133,7 @@ def _parts(name: str, result: xr.Dataset) -> list[Run]:
             one = one.drop_vars([key for key, values in one.data_vars.items() if not values.notnull().any()])
             if "loss" not in one:  # this rule has not been run at this width
                 continue
-            one.attrs["configuration"] = json.dumps(several.configuration_of(one))
+            one.attrs["configuration"] = json.dumps(configuration(one))
             one = one.drop_vars(["rule", "width"])
             at = "infinite width" if np.isinf(width) else f"N = {int(width)}"
             family = str(rule).replace("_", " ")

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ..results import observables
-from ..results.summary import is_classification
+from ..results.observables import is_classification
 
 _ZERO = 1e-9
 

@@ -34,13 +34,13 @@ def describe(value: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """The versions that a result was computed with."""
-    found = {}
+    each = {}
     for name in ("widelimit", "jax", "numpy", "scipy", "xarray"):
         try:
-            found[name] = importlib.metadata.version(name)
+            each[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+            each[name] = "unknown"
+    return each
 
 
 def described(net: Any, task: Task, rule: Any) -> dict[str, Any]:
@@ -55,5 +55,22 @@ def described(net: Any, task: Task, rule: Any) -> dict[str, Any]:
 
 
 def configuration(result: xr.Dataset) -> dict[str, Any]:
-    """The configuration that a result was computed from."""
-    return json.loads(result.attrs["configuration"])
+    """The configuration that a result was computed from; empty where it holds none.
+
+    Of a result that [`combine`] made, {"dims": [...], "runs": {label: configuration, ...}}, and of a run that was
+    selected there its own.
+    """
+    held = json.loads(result.attrs.get("configuration", "{}"))
+    if not isinstance(held, dict):
+        return {}
+    if "runs" not in held:
+        return held
+    dims, runs = list(held["dims"]), held["runs"]
+    while dims and dims[0] in result.coords and not result.coords[dims[0]].ndim:
+        runs = runs.get(label_of(result.coords[dims.pop(0)].item()), {})
+    return {"dims": dims, "runs": runs} if dims else runs
+
+
+def label_of(value: Any) -> str:
+    """What a run is called in the configuration of a combined result; numbers alike, whatever their type."""
+    return str(float(value)) if isinstance(value, (int, float)) else str(value)

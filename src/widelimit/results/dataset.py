@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,12 @@ import xarray as xr
 
 from ..problem import Task
 from .configuration import versions
-from .registry import DIMENSIONS, MEANING, SCHEMA
+from .registry import RECORDED, SCHEMA, VARIABLES
+
+OUTPUTS = {"output_unit", "output_unit2"}
+POSITIONS = {"position", "position2"}
+
+_COUNTED_FROM = {"layer": 1, "layer2": 1, "matrix": 1, "weight": 0}
 
 
 def assemble(
@@ -21,24 +26,49 @@ def assemble(
     steps: np.ndarray | None = None,
     scalar: bool,
     attributes: dict[str, Any],
+    recorded_samples: Sequence[int] | np.ndarray | None = None,
 ) -> xr.Dataset:
-    """A result from plain arrays whose axes are those of `DIMENSIONS`; unit axes are dropped for scalar tasks.
+    """A result from plain arrays whose axes are those of `VARIABLES`; output axes are dropped for scalar tasks.
 
     An array may lack the axis `replicate` (it is the same for all: deterministic theory), or `replicate` and `step` (it
     is the same at all times too): subtraction of two results then broadcasts. `steps` is None in continuous time.
+    `recorded_samples` are the indices of the samples whose kernels these are, None if they are of all.
     """
     data = {}
     for name, array in variables.items():
-        dims = DIMENSIONS[name]
-        for shared in ("replicate", "step"):
-            if array.ndim < len(dims):
-                dims = tuple(dim for dim in dims if dim != shared)
-        single = {"output_unit", "output_unit2"} if scalar else set()
-        single |= {dim for dim, size in zip(dims, array.shape, strict=True) if dim in _POSITIONS and size == 1}
+        dims = without_shared(VARIABLES[name].dims, array.ndim)
+        single = OUTPUTS if scalar else set()
+        single |= {dim for dim, size in zip(dims, array.shape, strict=True) if dim in POSITIONS and size == 1}
         array = array[tuple(0 if dim in single else slice(None) for dim in dims)]
-        dims = tuple(dim for dim in dims if dim not in single)
-        data[name] = (dims, array, {"long_name": MEANING[name]})
-    dataset = xr.Dataset(data)
+        data[name] = (tuple(dim for dim in dims if dim not in single), array)
+    return labelled(data, times=times, steps=steps, attributes=attributes, recorded_samples=recorded_samples)
+
+
+def without_shared(dims: tuple[str, ...], axes: int) -> tuple[str, ...]:
+    """The dimensions of an array with so many axes: where they are too few, the same for all replicates and steps."""
+    for shared in ("replicate", "step"):
+        if axes < len(dims):
+            dims = tuple(dim for dim in dims if dim != shared)
+    return dims
+
+
+def labelled(
+    data: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
+    *,
+    times: np.ndarray,
+    steps: np.ndarray | None,
+    attributes: dict[str, Any],
+    recorded_samples: Sequence[int] | np.ndarray | None,
+) -> xr.Dataset:
+    """A result from arrays with their dimensions, with coordinates and attributes."""
+    variables = {}
+    for name, (dims, array) in data.items():
+        variable = VARIABLES[name]
+        if recorded_samples is not None and variable.of_recorded_samples:
+            dims = tuple(RECORDED.get(dim, dim) for dim in dims)
+        units = {} if variable.unit == "1" else {"units": variable.unit}
+        variables[name] = (dims, array, {"long_name": variable.meaning, **units})
+    dataset = xr.Dataset(variables)
     coordinates: dict[str, Any] = {"time": ("step", times, {"long_name": "step × step size"})}
     if steps is not None:
         coordinates["step"] = ("step", steps)
@@ -49,13 +79,12 @@ def assemble(
     for dim, first in _COUNTED_FROM.items():
         if dim in dataset.sizes:
             coordinates[dim] = (dim, np.arange(first, first + dataset.sizes[dim]))
+    for dim in RECORDED.values():
+        if dim in dataset.sizes:
+            coordinates[dim] = (dim, np.asarray(recorded_samples))
     return dataset.assign_coords(coordinates).assign_attrs(
         {"schema": SCHEMA, "versions": json.dumps(versions()), **attributes}
     )
-
-
-_POSITIONS = ("position", "position2")
-_COUNTED_FROM = {"layer": 1, "layer2": 1, "matrix": 1, "weight": 0}
 
 
 def expanded(result: xr.Dataset) -> xr.Dataset:
@@ -63,21 +92,26 @@ def expanded(result: xr.Dataset) -> xr.Dataset:
 
     Deterministic theory has no replicates, and static kernels no steps; whatever wants one shape for all calls this.
     """
-    found = {}
+    wide = {}
     for name, values in result.data_vars.items():
-        missing = [
-            dim for dim in ("replicate", "step") if dim in DIMENSIONS.get(str(name), ()) and dim not in values.dims
-        ]
-        values = values.expand_dims({dim: result.sizes.get(dim, 1) for dim in missing})
-        order = [dim for dim in DIMENSIONS.get(str(name), ()) if dim in values.dims]
-        found[name] = values.transpose(*order, ...).drop_vars([dim for dim in missing if dim in values.coords])
-    wide = xr.Dataset(found, attrs=result.attrs).assign_coords(result.coords)
-    return (
-        wide if "replicate" in wide.coords else wide.assign_coords(replicate=np.arange(wide.sizes.get("replicate", 1)))
-    )
+        dims = VARIABLES[str(name)].dims if name in VARIABLES else ()
+        missing = {dim: result.sizes.get(dim, 1) for dim in ("replicate", "step") if dim in dims}
+        values = values.drop_vars(list(values.coords))
+        values = values.expand_dims({dim: size for dim, size in missing.items() if dim not in values.dims})
+        order = [given for dim in dims for given in (dim, RECORDED.get(dim)) if given in values.dims]
+        wide[name] = values.transpose(*order, ...)
+    # Of one step that was selected, the time and the number have no dimension.
+    coordinates = {
+        name: ("step", np.atleast_1d(values)) if name in ("time", "step") and not values.ndim else values
+        for name, values in result.coords.items()
+    }
+    whole = xr.Dataset(wide, attrs=result.attrs).assign_coords(coordinates)
+    if "replicate" in whole.coords:
+        return whole
+    return whole.assign_coords(replicate=np.arange(whole.sizes.get("replicate", 1)))
 
 
 def of_task(task: Task) -> dict[str, np.ndarray]:
     """What every result of a task holds of the task itself."""
-    found = {"input_kernel": task.x @ task.x.T / task.x.shape[1], "target": task.y}
-    return found if task.y_test is None else {**found, "test_target": task.y_test}
+    held = {"input_kernel": task.x @ task.x.T / task.x.shape[1], "target": task.y}
+    return held if task.y_test is None else {**held, "test_target": task.y_test}

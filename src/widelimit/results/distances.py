@@ -11,29 +11,13 @@ import xarray as xr
 
 from .. import checks
 from ..checks import ArgumentError
+from ..formatting import number
 from . import observables
-from .configuration import versions
-from .registry import MEANING
-from .several import configuration_of
-
-QUANTITIES: dict[str, str] = {
-    "loss": "loss",
-    "output": "output f",
-    "error": "error Δ",
-    "test_loss": "test loss",
-    "test_output": "test output f",
-    "feature_kernel": "feature kernel Φ^ℓ",
-    "gradient_kernel": "gradient kernel G^ℓ",
-    "pseudo_gradient_kernel": "pseudo-gradient kernel G̃^ℓ",
-    "pseudo_gradient_norm": "pseudo-gradient norm ⟨g̃g̃⟩",
-    "ntk": "eNTK K",
-    "test_ntk": "eNTK K at test points",
-    "feature_kernel_two_time": "Φ^ℓ(t, s)",
-    "gradient_kernel_two_time": "G^ℓ(t, s)",
-    "pseudo_gradient_kernel_two_time": "G̃^ℓ(t, s)",
-    "pseudo_gradient_covariance_two_time": "⟨g̃(t) g̃(s)⟩",
-}
-"""The variables of a result that are compared, with their names in words and symbols."""
+from .combined import OF_TASK, SAME_TASK, run_dims
+from .configuration import configuration, versions
+from .registry import COMPARED, VARIABLES
+from .samples import on_common_samples
+from .times import places, times_of
 
 MEASURES: dict[str, str] = {
     "absolute": "root mean square over entries of mean(a) - mean(b), in the units of the quantity",
@@ -45,9 +29,6 @@ MEASURES: dict[str, str] = {
 
 ROUNDING = 1e-9
 """Relative distances below this are rounding, of which standard errors say nothing."""
-
-_SAME_TIME = 1e-9
-_SAME_TASK = 1e-6  # far above the rounding of inputs in single precision, far below any other data
 
 
 def compare(a: xr.Dataset, b: xr.Dataset, *, over_run: bool = False) -> xr.Dataset:
@@ -68,11 +49,12 @@ def compare(a: xr.Dataset, b: xr.Dataset, *, over_run: bool = False) -> xr.Datas
 
     **Arguments:**
 
-    - `a`, `b`: results of `train` or `theory`, of one task and one depth. Steps are matched by time = step × step size
-      (to a relative 1e-9), so that step sizes and `record_every` may differ, and only times that both hold are
-      compared. Static kernels are the same at all times. Their randomness is taken to be independent: networks of one
-      width trained with one seed share their initial weights, and chance does less to their difference than "chance"
-      says. Test *inputs* are not part of a result; keeping them the same is up to you.
+    - `a`, `b`: results of `train`, `theory` or [`result`], of one task and one depth; of kernels, what both hold of the
+      samples. Steps are matched by time = step × step size (to a relative 1e-9), so that step sizes and `record.every`
+      may differ, and only times that both hold are compared. Static kernels are the same at all times. Their randomness
+      is taken to be independent: networks of one width trained with one seed share their initial weights, and chance
+      does less to their difference than "chance" says. Test *inputs* are not part of a result; keeping them the same is
+      up to you.
     - `over_run`: norms and sums also run over the times, each with the same weight, as the paper has them in Fig. 3e:
       √(⟨|ā − b̄|²⟩_t/⟨|b̄|²⟩_t).
 
@@ -91,17 +73,18 @@ def compare(a: xr.Dataset, b: xr.Dataset, *, over_run: bool = False) -> xr.Datas
     """
     for side, result in (("a", a), ("b", b)):
         _check_one_run(side, result)
+    a, b = on_common_samples(a, b)
     names = _shared(a, b)
     _check_same_task(a, b, names)
     rows = common_times(a, b)
-    found = {}
+    distances = {}
     for name in names:
         measured = _measured(_at("a", a, name, rows[0]), _at("b", b, name, rows[1]), over_run)
         if not over_run and "step" not in measured.dims:
             measured = measured.expand_dims(step=len(rows[0]))
-        measured.attrs["long_name"] = f"distance of a from b: {MEANING[name]}"
-        found[name] = measured.transpose("measure", "step", "layer", missing_dims="ignore")
-    return _labelled(xr.Dataset(found), a, b, rows)
+        measured.attrs["long_name"] = f"distance of a from b: {VARIABLES[name].meaning}"
+        distances[name] = measured.transpose("measure", "step", "layer", missing_dims="ignore")
+    return _labelled(xr.Dataset(distances), a, b, rows)
 
 
 def common_times(a: xr.Dataset, b: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -109,19 +92,13 @@ def common_times(a: xr.Dataset, b: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
     **Raises:** `ArgumentError` if there are none.
     """
-    first, second = _times(a), _times(b)
-    order = np.argsort(second)
-    place = np.searchsorted(second[order], first)
-    # The nearest time is the one just below or the one from there on; t = ∞ equals itself.
-    matches = np.full(len(first), -1)
-    for neighbour in (place - 1, place):
-        candidate = order[np.clip(neighbour, 0, len(second) - 1)]
-        matches = np.where(np.isclose(second[candidate], first, rtol=_SAME_TIME, atol=0), candidate, matches)
+    first, second = times_of(a), times_of(b)
+    matches = places(first, second)
     rows = np.flatnonzero(matches >= 0)
     if not len(rows):
         raise ArgumentError(
             f"a and b have no recorded time in common: a has {_range(first)}, b has {_range(second)}. "
-            "Times are step × step size; choose step sizes and record_every so that some coincide."
+            "Times are step × step size; choose step sizes and record.every so that some coincide."
         )
     return rows, matches[rows]
 
@@ -178,42 +155,38 @@ def _at(side: str, result: xr.Dataset, name: str, rows: np.ndarray) -> xr.DataAr
     return values.drop_vars(list(values.coords)).astype("float64")
 
 
-def _labelled(found: xr.Dataset, a: xr.Dataset, b: xr.Dataset, rows: tuple[np.ndarray, np.ndarray]) -> xr.Dataset:
+def _labelled(distances: xr.Dataset, a: xr.Dataset, b: xr.Dataset, rows: tuple[np.ndarray, np.ndarray]) -> xr.Dataset:
     """The measures with their coordinates and attributes."""
     coordinates: dict[str, Any] = {"measure": ("measure", list(MEASURES), dict(MEASURES))}
-    if "layer" in found.dims:
+    if "layer" in distances.dims:
         coordinates["layer"] = a["layer"].values
-    times = _times(a)[rows[0]]
-    if "step" in found.dims:
+    times = times_of(a)[rows[0]]
+    if "step" in distances.dims:
         coordinates["time"] = ("step", times, {"long_name": "step × step size"})
         if "step" in a.coords and "step" in b.coords:
-            first, second = (np.atleast_1d(one["step"].values) for one in (a, b))
+            first, second = (np.atleast_1d(result["step"].values) for result in (a, b))
             if np.array_equal(first[rows[0]], second[rows[1]]):
                 coordinates["step"] = first[rows[0]]
-    return found.assign_coords(coordinates).assign_attrs(
+    return distances.assign_coords(coordinates).assign_attrs(
         title="Distances of a from b, by widelimit.compare",
         times=_range(times),
-        configuration_a=json.dumps(configuration_of(a)),
-        configuration_b=json.dumps(configuration_of(b)),
+        configuration_a=json.dumps(configuration(a)),
+        configuration_b=json.dumps(configuration(b)),
         versions=json.dumps(versions()),
     )
 
 
-def _times(result: xr.Dataset) -> np.ndarray:
-    return np.atleast_1d(np.asarray(result["time"].values, dtype=np.float64))
-
-
 def _range(times: np.ndarray) -> str:
     if len(times) == 1:
-        return f"one time, {times[0]:.4g}"
-    return f"{len(times)} times from {times.min():.4g} to {times.max():.4g}"
+        return f"one time, {number(times[0])}"
+    return f"{len(times)} times from {number(times.min())} to {number(times.max())}"
 
 
 def _shared(a: xr.Dataset, b: xr.Dataset) -> list[str]:
     """The quantities that both hold."""
-    kinds = [configuration_of(result).get("loss") for result in (a, b)]
+    kinds = [configuration(result).get("loss") for result in (a, b)]
     apart = ("loss", "test_loss") if None not in kinds and kinds[0] != kinds[1] else ()
-    names = [name for name in QUANTITIES if name in a and name in b and name not in apart]
+    names = [name for name in COMPARED if name in a and name in b and name not in apart]
     if not names:
         held = [", ".join(map(str, result.data_vars)) or "nothing" for result in (a, b)]
         raise ArgumentError(f"a and b hold no quantity that can be compared: a has {held[0]}; b has {held[1]}.")
@@ -222,20 +195,22 @@ def _shared(a: xr.Dataset, b: xr.Dataset) -> list[str]:
 
 def _check_one_run(side: str, result: xr.Dataset) -> None:
     checks.instance(side, result, xr.Dataset, "what widelimit.train returns")
-    several = [dim for dim in ("rule", "width") if dim in result.dims]
-    if several:
-        held = " and ".join(f"the {dim}s {', '.join(map(str, result[dim].values))}" for dim in several)
-        pick = ", ".join(f"{dim}={result[dim].values[0].item()!r}" for dim in several).replace("=inf", "=math.inf")
+    dims = run_dims(result)
+    if dims:
+        held = " and ".join(f"the {dim}s {', '.join(map(str, result[dim].values))}" for dim in dims)
+        pick = ", ".join(f"{dim}={result[dim].values[0].item()!r}" for dim in dims).replace("=inf", "=math.inf")
         raise ArgumentError(
             f"{side} holds {held}; pick one run, for example {side}.sel({pick}), "
             "which widelimit.save writes to a file of its own."
         )
     if "time" not in result.coords or not result["time"].size:
-        raise ArgumentError(f"{side} must be a result of train or theory, with at least one recorded time.")
+        raise ArgumentError(
+            f"{side} must be a result of train, theory or widelimit.result, with at least one recorded time."
+        )
 
 
 def _check_same_task(a: xr.Dataset, b: xr.Dataset, names: Iterable[str]) -> None:
-    for name in ("input_kernel", "target", "test_target", *names):
+    for name in (*OF_TASK, *names):
         if name not in a or name not in b:
             continue
         sizes = [
@@ -247,7 +222,7 @@ def _check_same_task(a: xr.Dataset, b: xr.Dataset, names: Iterable[str]) -> None
                 f"a and b are not of one task and depth: {name} has {_sizes(sizes[0])} in a and {_sizes(sizes[1])} "
                 f"in b.{_without_tests(a, b, name)}"
             )
-        if name not in QUANTITIES:
+        if name not in COMPARED:
             _check_same_values(a, b, name)
     if "layer" in a.coords and "layer" in b.coords and not np.array_equal(a["layer"], b["layer"]):
         raise ArgumentError(f"a has the layers {a['layer'].values} and b the layers {b['layer'].values}; select alike.")
@@ -257,10 +232,10 @@ def _check_same_values(a: xr.Dataset, b: xr.Dataset, name: str) -> None:
     first, second = a[name].values, b[name].transpose(*a[name].dims).values
     scale = max(np.abs(first).max(), np.abs(second).max())
     apart = np.abs(first - second).max()
-    if not apart <= _SAME_TASK * scale:
+    if not apart <= SAME_TASK * scale:
         raise ArgumentError(
-            f"a and b are not of one task: their {name} ({MEANING[name]}) differs by up to {apart:.3g}, where "
-            f"the largest entry is {scale:.3g}.{_without_tests(a, b, name)}"
+            f"a and b are not of one task: their {name} ({VARIABLES[name].meaning}) differs by up to "
+            f"{number(apart, 3)}, where the largest entry is {number(scale, 3)}.{_without_tests(a, b, name)}"
         )
 
 
@@ -272,5 +247,5 @@ def _without_tests(a: xr.Dataset, b: xr.Dataset, name: str) -> str:
     """What to do where only the test points differ."""
     if "test_sample" not in a[name].dims:
         return ""
-    drop = [other for other in (*QUANTITIES, "test_target") if other.startswith("test_") and other in a]
+    drop = [other for other in (*COMPARED, "test_target") if other.startswith("test_") and other in a]
     return f" To compare what is not of test points, pass a.drop_vars({drop!r})."

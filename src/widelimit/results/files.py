@@ -47,7 +47,10 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     except (OSError, ValueError) as error:
         raise ArgumentError(f"{path} is not a readable NetCDF file ({error}).") from None
     if "schema" not in dataset.attrs:
-        raise ArgumentError(f"{path} is a NetCDF file, but not a run that widelimit wrote: it has no schema attribute.")
+        raise ArgumentError(
+            f"{path} is a NetCDF file, but not a run that widelimit wrote: it has no schema attribute. Label arrays of "
+            "your own by widelimit.result before you save them."
+        )
     if dataset.attrs["schema"] > SCHEMA:
         raise ArgumentError(f"{path} has schema {dataset.attrs['schema']}, newer than {SCHEMA}; update widelimit.")
     return dataset

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..checks import ArgumentError
+from .samples import at_samples, recorded_samples
 
 
 def mean(values: xr.DataArray) -> xr.DataArray:
@@ -36,8 +37,12 @@ def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     With C outputs y is (sample, output), and K a kernel of samples alone (Φ^ℓ: the average over outputs of y_cᵀΦy_c, in
     the same normalisation, |y|² replaced by |yyᵀ|_F) or with C×C blocks (the eNTK: y as one vector of length P·C).
 
-    **Arguments:** `kernel` with dims (…, sample, sample2[, output, output2]); `target` with dims (sample[, output]).
+    **Arguments:** `kernel` with dims (…, sample, sample2[, output_unit, output_unit2]), or of the recorded samples;
+    `target` with dims (sample[, output_unit]), of all samples.
     """
+    samples = recorded_samples(kernel)
+    if samples is not None:
+        kernel, target = at_samples(kernel, samples), at_samples(target, samples)
     other = _other(target)
     if "output_unit" in target.dims and "output_unit" not in kernel.dims:
         other = other.rename({"output_unit2": "output_unit"})
@@ -51,12 +56,36 @@ def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     return (kernel * outer).sum(sizes) / (_norm(kernel, sizes) * _norm(outer, sizes))
 
 
+def task_alignments(result: xr.Dataset) -> dict[str, xr.DataArray]:
+    """A(K, yyᵀ) and A(Φ^ℓ, yyᵀ) of the kernels that a result holds, by their symbols: "K", "Φ^1", …"""
+    if "target" not in result:
+        return {}
+    kernels = {"K": result["ntk"]} if "ntk" in result else {}
+    if "feature_kernel" in result:
+        each = result["feature_kernel"]
+        each = each.transpose("layer", ...) if "layer" in each.dims else each.expand_dims("layer")
+        kernels |= {f"Φ^{int(layer)}": kernel for layer, kernel in zip(each["layer"].values, each, strict=True)}
+    return {symbol: alignment(kernel, result["target"]) for symbol, kernel in kernels.items()}
+
+
+_OF_GRADIENTS = ("gradient_kernel", "pseudo_gradient_kernel", "pseudo_gradient_norm")
+
+
+def has_gradient_alignment(result: xr.Dataset) -> bool:
+    """Whether a result holds what [`gradient_alignment`] is made of."""
+    return all(name in result for name in _OF_GRADIENTS)
+
+
 def gradient_alignment(result: xr.Dataset) -> xr.DataArray:
-    """corr(g, g̃) per layer: Σ_μ ⟨g_μ g̃_μ⟩/√(Σ_μ ⟨g_μ²⟩ Σ_μ ⟨g̃_μ²⟩), in [−1, 1] (paper, Fig. 3)."""
-    own = _diagonal_sum(result["gradient_kernel"])
-    norm = result["pseudo_gradient_norm"]
-    pseudo = norm.sum([dim for dim in ("sample", "output_unit") if dim in norm.dims])
-    return _diagonal_sum(result["pseudo_gradient_kernel"]) / np.sqrt(own * pseudo)
+    """corr(g, g̃) per layer: Σ_μ ⟨g_μ g̃_μ⟩/√(Σ_μ ⟨g_μ²⟩ Σ_μ ⟨g̃_μ²⟩), in [−1, 1] (paper, Fig. 3).
+
+    **Raises:** `ArgumentError` if the result lacks one of the three kernels; sums are over the recorded samples.
+    """
+    if not has_gradient_alignment(result):
+        raise ArgumentError(f"gradient_alignment needs {', '.join(_OF_GRADIENTS)}; the result lacks some of them.")
+    own, both, pseudo = (result[name] for name in _OF_GRADIENTS)
+    over = [dim for dim in ("sample", "recorded_sample", "output_unit") if dim in pseudo.dims]
+    return _diagonal_sum(both) / np.sqrt(_diagonal_sum(own) * pseudo.sum(over))
 
 
 def distance(a: xr.DataArray, b: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
@@ -103,6 +132,20 @@ def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataA
     return wrong.where(known).mean(sample)
 
 
+def test_error(result: xr.Dataset) -> xr.DataArray | None:
+    """The [`classification_error`] at the test points; None where there are none, or where targets are no classes."""
+    if "test_target" not in result or "test_output" not in result or not is_classification(result["test_target"]):
+        return None
+    return classification_error(result["test_output"], result["test_target"])
+
+
+def is_classification(target: xr.DataArray) -> bool:
+    """Whether the targets are signs, or rows of which one entry stands out as a class."""
+    if "output_unit" not in target.dims:
+        return bool((np.abs(target) == 1).all())
+    return bool(((target == target.max("output_unit")).sum("output_unit") == 1).all())
+
+
 def _other(target: xr.DataArray) -> xr.DataArray:
     return target.rename({dim: f"{dim}2" for dim in target.dims})
 
@@ -113,10 +156,8 @@ def _norm(values: xr.DataArray, dims: tuple[str, ...]) -> xr.DataArray:
 
 def _diagonal_sum(kernel: xr.DataArray) -> xr.DataArray:
     """Σ_{μc} of the diagonal over samples and outputs."""
-    samples = np.arange(kernel.sizes["sample"])
-    index = xr.DataArray(samples, dims="diagonal")
-    kernel = kernel.isel(sample=index, sample2=index).sum("diagonal")
-    if "output_unit" not in kernel.dims:
-        return kernel
-    units = xr.DataArray(np.arange(kernel.sizes["output_unit"]), dims="diagonal")
-    return kernel.isel(output_unit=units, output_unit2=units).sum("diagonal")
+    for dim in ("sample", "recorded_sample", "output_unit"):
+        if dim in kernel.dims:
+            index = xr.DataArray(np.arange(kernel.sizes[dim]), dims="diagonal")
+            kernel = kernel.isel({dim: index, f"{dim}2": index}).sum("diagonal")
+    return kernel

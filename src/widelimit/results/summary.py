@@ -2,67 +2,59 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
+from ..formatting import duration, number, with_error
 from . import observables
 from .configuration import configuration
+
+Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
+
+_LOSSES = {"loss": "training loss", "test_loss": "test loss"}
 
 
 def lines(result: xr.Dataset) -> list[str]:
     """What was run and what came of it, a line each; means ± standard errors over replicates."""
-    told = configuration(result)
-    rows = [("solved" if "solver" in told else "trained", setting(told)), ("recorded", _recorded(result, told))]
+    run = configuration(result)
+    verb = "solved" if "solver" in run else "trained" if "rule" in run else "measured"
+    rows = [(verb, setting(run)), ("recorded", _recorded(result, run))]
     rows += [(name, plus_minus(value)) for name, value in final(result).items()]
-    if "gradient_kernel" in result:
-        alignment = observables.gradient_alignment(result).isel(step=-1)
-        each = "   ".join(f"layer {int(one.layer)}: {plus_minus(one)}" for one in alignment.transpose("layer", ...))
+    if observables.has_gradient_alignment(result):
+        alignment = at_last(observables.gradient_alignment(result)).transpose("layer", ...)
+        each = "   ".join(f"layer {int(values.layer)}: {plus_minus(values)}" for values in alignment)
         rows.append(("gradient alignment", each))
-    rows += _diagnostics(result) + divergence(result)
-    return aligned(rows)
+    if len(rows) == 2:
+        rows.append(("holds", ", ".join(map(str, result.data_vars))))
+    return aligned(rows + _diagnostics(result) + divergence(result))
 
 
 def final(result: xr.Dataset) -> dict[str, xr.DataArray]:
-    """The numbers of the last recorded step that sum a run up, one for each replicate."""
-    last = result.isel(step=-1)
-    found = {"training loss": last["loss"]}
-    if "test_loss" in last:
-        found["test loss"] = last["test_loss"]
-    if "test_target" in last and is_classification(last["test_target"]):
-        found["test error"] = observables.classification_error(last["test_output"], last["test_target"])
-    if "ntk" in last:
-        found["task alignment of K"] = observables.alignment(last["ntk"], last["target"])
-    if "feature_kernel" in last:
-        top = last["feature_kernel"].isel(layer=-1)
-        found[f"task alignment of Φ^{int(top.layer)}"] = observables.alignment(top, last["target"])
-    return found
+    """The numbers of the last recorded step that sum a run up, one for each replicate: those that it holds."""
+    last = at_last(result)
+    numbers = {words: last[name] for name, words in _LOSSES.items() if name in last}
+    error, alignments = observables.test_error(last), observables.task_alignments(last)
+    if error is not None:
+        numbers["test error"] = error
+    for symbol in dict.fromkeys(("K", next(reversed(alignments), "K"))):
+        if symbol in alignments:
+            numbers[f"task alignment of {symbol}"] = alignments[symbol]
+    return numbers
+
+
+def at_last(values: Labelled) -> Labelled:
+    """Values at the last recorded step, also where they are the same at all of them."""
+    return values.isel(step=-1) if "step" in values.dims else values
 
 
 def plus_minus(values: xr.DataArray, factor: float = 1.0) -> str:
-    """Mean ± standard error over replicates, with the digits that the error leaves meaningful."""
+    """Mean ± standard error over replicates; of what has no replicates, and no error, the value alone."""
+    if "replicate" not in values.dims:
+        return number(factor * float(values))
     return with_error(factor * float(observables.mean(values)), factor * float(observables.standard_error(values)))
-
-
-def with_error(value: float, error: float) -> str:
-    """A number ± its standard error, with the digits that the error leaves meaningful."""
-    if not np.isfinite(value):
-        return "none finite"
-    if not np.isfinite(error):
-        return f"{value:.4g}"
-    if error == 0:
-        return f"{value:.4g} ± 0"
-    if error < 1e-5 * abs(value):
-        return f"{value:.6g} ± {error:.0e}"
-    if max(abs(value), error) < 1e-4:
-        return f"{value:.2e} ± {error:.0e}"
-    # Two digits of the error, and never more than six of the value.
-    decimals = min(1 - math.floor(math.log10(error)), 5 - math.floor(math.log10(max(abs(value), error))))
-    decimals = max(decimals, 0)
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def aligned(rows: list[tuple[str, str]]) -> list[str]:
@@ -92,7 +84,7 @@ def described(value: Any) -> str:
     if isinstance(value, Mapping) and "type" in value:
         inside = ", ".join(f"{name}={described(item)}" for name, item in fields(value).items())
         return f"{value['type']}({inside})"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def fields(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,39 +93,39 @@ def fields(value: Mapping[str, Any]) -> dict[str, Any]:
     return {name: item for name, item in value.items() if name not in silent}
 
 
-def at_width(told: Mapping[str, Any]) -> str:
-    """The width of a configuration in words."""
-    if told.get("width") == "inf":
-        return f"infinite width ({told['particles']} particles)" if "particles" in told else "infinite width"
-    return f"width {told.get('width')}"
+def at_width(run: Mapping[str, Any]) -> str:
+    """The width of a configuration in words; empty where it says none."""
+    if run.get("width") == "inf":
+        return f"infinite width ({run['particles']} particles)" if "particles" in run else "infinite width"
+    return f"width {run['width']}" if "width" in run else ""
 
 
-def setting(told: Mapping[str, Any]) -> str:
+def setting(run: Mapping[str, Any]) -> str:
     """What a configuration says was trained, by which rule, at which width, and what solved it."""
-    how = f", {told['solver']}" if "solver" in told else ""
-    return f"{described(told.get('net'))} by {described(told.get('rule'))} at {at_width(told)}{how}"
+    rule = f"by {described(run['rule'])}" if "rule" in run else ""
+    width = f"at {at_width(run)}" if "width" in run else ""
+    parts = [described(run["net"]) if "net" in run else "", rule, width]
+    text = " ".join(part for part in parts if part) or "elsewhere, without a configuration"
+    return f"{text}, {run['solver']}" if "solver" in run else text
 
 
-def _recorded(result: xr.Dataset, told: Mapping[str, Any]) -> str:
-    time = float(result["time"][-1])
-    if told.get("step_size") is None:
-        text = f"continuous time up to {time:.4g}, "
+def _recorded(result: xr.Dataset, run: Mapping[str, Any]) -> str:
+    time = number(float(np.atleast_1d(result["time"])[-1]))
+    size = f", step size {number(run['step_size'])}" if isinstance(run.get("step_size"), (int, float)) else ""
+    if "step" in result.coords:
+        of_all = f" of {run['steps']}" if "steps" in run else ""
+        parts = [f"step {int(np.atleast_1d(result['step'])[-1])}{of_all} (time {time}{size})"]
     else:
-        text = (
-            f"step {int(result['step'][-1])} of {told['steps']} (time {time:.4g}, step size {told['step_size']:.4g}), "
-        )
-    text += f"{told.get('samples')} samples"
-    if "solver" not in told or result.sizes["replicate"] > 1:
-        text += f", replicates: {result.sizes['replicate']}"
-    seconds = told.get("seconds")
-    return text if seconds is None else f"{text}, {seconds:.1f} s"
-
-
-def is_classification(target: xr.DataArray) -> bool:
-    """Whether the targets are signs, or rows of which one entry stands out as a class."""
-    if "output_unit" not in target.dims:
-        return bool((np.abs(target) == 1).all())
-    return bool(((target == target.max("output_unit")).sum("output_unit") == 1).all())
+        parts = [f"{'continuous time' if 'solver' in run else 'times'} up to {time}{size}"]
+    samples = run.get("samples", result.sizes.get("sample"))
+    parts += [] if samples is None else [f"{samples} samples"]
+    if "recorded_sample" in result.sizes:
+        parts.append(f"kernels of {result.sizes['recorded_sample']} of them")
+    if "replicate" in result.sizes and ("solver" not in run or result.sizes["replicate"] > 1):
+        parts.append(f"replicates: {result.sizes['replicate']}")
+    if "seconds" in run:
+        parts.append(duration(run["seconds"]))
+    return ", ".join(parts)
 
 
 def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
@@ -141,17 +133,17 @@ def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
     rows = []
     for way, what in (("forward", "features"), ("backward", "gradients")):
         size, dropped = f"{way}_basis_size", f"{way}_dropped_fraction"
-        if size in result and (result[size] > 0).any():  # a rule may send nothing back
-            sizes = [f"{float(one.max()):.0f}" for one in result[size].isel(step=-1).transpose("matrix", ...)]
-            share = float(result[dropped].max())
-            rows.append((f"kept of the {what}", f"{', '.join(sizes)} directions; at most {share:.2g} of power dropped"))
+        if size in result and dropped in result and (result[size] > 0).any():  # a rule may send nothing back
+            sizes = [f"{float(kept.max()):.0f}" for kept in at_last(result[size]).transpose("matrix", ...)]
+            share = number(float(result[dropped].max()), 2)
+            rows.append((f"kept of the {what}", f"{', '.join(sizes)} directions; at most {share} of power dropped"))
     return rows
 
 
 def divergence(result: xr.Dataset) -> list[tuple[str, str]]:
     """How many replicates diverged and where the first did, as a row of [`aligned`]; no row if none did."""
-    where = result["diverged_step"].values if "diverged_step" in result else np.zeros(0)
-    where = where[where >= 0]
-    if not len(where):
+    steps = np.atleast_1d(result["diverged_step"].values) if "diverged_step" in result else np.zeros(0)
+    diverged = steps[steps >= 0]
+    if not len(diverged):
         return []
-    return [("DIVERGED", f"{len(where)} of {result.sizes['replicate']} replicates, the first at step {where.min():g}")]
+    return [("DIVERGED", f"{len(diverged)} of {len(steps)} replicates, the first at step {diverged.min():g}")]

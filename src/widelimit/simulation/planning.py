@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ..checks import ArgumentError
-from ..memory import available_memory
+from ..memory import available_memory, require_memory
 from ..networks import Architecture, Geometry
 from ..problem import Task
 from ..results import Record
@@ -102,15 +102,12 @@ def check_memory(
     fields = record.pop("fields", {})
     kept = _bytes(record) * recorded * replicates
     passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
-    needed = 2 * _bytes(state) + kept + passing
-    available = available_memory()
-    if needed > available:
-        raise ArgumentError(
-            f"This run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
-            f"{2 * _bytes(state) / 2**30:.1f} for the network, {kept / 2**30:.1f} for what is recorded, "
-            f"{passing / 2**30:.1f} for fields and two-time kernels. Lower width or particles, raise record.every, "
-            "record fewer kernels or samples, or lower replicates."
-        )
+    network = 2 * _bytes(state)
+    require_memory(
+        network + kept + passing,
+        parts={"the network": network, "what is recorded": kept, "fields and two-time kernels": passing},
+        remedy="Lower width or particles, raise record.every, record fewer kernels or samples, or lower replicates.",
+    )
 
 
 def _bytes(tree: Any) -> int:

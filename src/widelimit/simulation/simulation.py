@@ -166,7 +166,8 @@ class Simulation:
 
     def result(self, recordings: Sequence[Recording], attributes: dict[str, Any]) -> xr.Dataset:
         """The labelled result of what was recorded of some replicates."""
-        return labelled(self.task, recordings, float(self.optimizer.step_size), attributes)
+        step_size, samples = float(self.optimizer.step_size), self.record.samples
+        return labelled(self.task, recordings, step_size, attributes, recorded_samples=samples)
 
     def check_memory(self, recorded: int, replicates: int) -> None:
         """Raise if so many recorded steps of so many replicates need more memory than there is."""

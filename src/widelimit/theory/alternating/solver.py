@@ -12,7 +12,7 @@ import xarray as xr
 from ... import checks
 from ...checks import ArgumentError
 from ...faults import DivergenceWarning, TrainingInterrupted
-from ...memory import available_memory
+from ...memory import require_memory
 from ...networks import MLP
 from ...optimizers import SGD
 from ...precision import at_precision
@@ -189,14 +189,16 @@ def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int, samples:
     fields = 8.0 * samples * (depth * per_layer + 4 * rows + 5 * wide)
     orders = 8.0 * (depth * (rows**2 + wide**2 * (3 if chain else 1) + 3 * rows * wide) * 2 + 6 * wide**2)
     result = 8.0 * replicates * depth * (2 * rows**2 + 3 * wide**2 + 4 * rows * wide) * 2
-    needed, available = fields + orders + result, available_memory()
-    if needed > available:
-        raise ArgumentError(
-            f"steps: this run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
-            f"{fields / 2**30:.1f} for the fields of {samples} samples, {(orders + result) / 2**30:.1f} for kernels "
-            f"and responses over {rows} (step, sample) pairs. Pass fewer steps, samples or replicates; "
-            "train(..., width=math.inf) needs memory in proportion to the steps recorded."
-        )
+    require_memory(
+        fields + orders + result,
+        parts={
+            f"the fields of {samples} samples": fields,
+            f"kernels and responses over {rows} (step, sample) pairs": orders + result,
+        },
+        remedy="Pass fewer steps, samples or replicates; train(..., width=math.inf) needs memory in proportion to the "
+        "steps recorded.",
+        what="steps: this run needs",
+    )
 
 
 def _gathered(

@@ -9,7 +9,7 @@ import xarray as xr
 
 from ... import checks
 from ...checks import ArgumentError
-from ...memory import available_memory
+from ...memory import require_memory
 from ...networks import MLP
 from ...problem import Task
 from ...progress import progress_bar
@@ -227,10 +227,9 @@ def _check_memory(layers: int, samples: int, points: int, feedback: Feedback) ->
         deviations = layers * (pairs + samples**2)
         stages.append(result + 4 * deviations * samples**2 + 6 * (pairs + samples**2) ** 2)
         stages.append(result + 16 * points * samples + 4 * samples**4)
-    needed, available = 8 * (3 * layers * pairs**2 + max(stages)) + 2**29, available_memory()
-    if needed > available:
-        raise ArgumentError(
-            f"Covariances of the kernels of {samples} samples in {layers} layers need about {needed / 2**30:.1f} GiB "
-            f"of memory ({8 * result / 2**30:.1f} for the result), and {available / 2**30:.1f} GiB are free. They grow "
-            "as L² P⁴: pass fewer samples."
-        )
+    require_memory(
+        8 * (3 * layers * pairs**2 + max(stages)) + 2**29,
+        parts={"the result alone": 8 * result},
+        remedy="They grow as L² P⁴: pass fewer samples.",
+        what=f"Covariances of the kernels of {samples} samples in {layers} layers need",
+    )

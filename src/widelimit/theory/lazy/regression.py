@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from ... import checks
 from ...checks import ArgumentError
-from ...memory import available_memory
+from ...memory import require_memory
 from ...networks import MLP, Architecture
 from ...problem import SquaredError, Task
 from ...progress import progress_bar
@@ -226,20 +226,21 @@ def _memory(net: Architecture, task: Task, times: int, names: Sequence[str], exa
     positions = net.geometry(task.shape).positions
     tiles = (4 * layers + 10) * (min(max(TILE // positions, 1), max(samples, tests)) * positions) ** 2
     over_time = 6 * times * (samples + tests) * task.outputs
-    return {"kept": 8.0 * kept, "computing": 8.0 * (kernels + workspace + tiles), "outputs": 8.0 * over_time}
+    return {
+        "the kernels in the result": 8.0 * kept,
+        "computing them": 8.0 * (kernels + workspace + tiles),
+        "outputs in time": 8.0 * over_time,
+    }
 
 
 def _check_memory(net: Architecture, task: Task, times: int, names: Sequence[str], exact: bool) -> None:
     """Raise if the run needs more memory than there is."""
     parts = _memory(net, task, times, names, exact)
-    needed, available = sum(parts.values()), available_memory()
-    if needed > available:
-        raise ArgumentError(
-            f"This run needs about {needed / 2**30:.1f} GiB of memory and {available / 2**30:.1f} GiB are free: "
-            f"{parts['kept'] / 2**30:.1f} for the kernels in the result, {parts['computing'] / 2**30:.1f} to compute, "
-            f"{parts['outputs'] / 2**30:.1f} for outputs in time. Record fewer kernels (record=() keeps none), ask for "
-            "fewer times, or take fewer samples."
-        )
+    require_memory(
+        sum(parts.values()),
+        parts=parts,
+        remedy="Record fewer kernels (record=() keeps none), ask for fewer times, or take fewer samples.",
+    )
 
 
 def _bar(total: float, what: str, unit: str, progress: bool | None) -> tqdm:

@@ -10,7 +10,7 @@ import xarray as xr
 from ... import checks
 from ...checks import ArgumentError
 from ...faults import DivergenceWarning
-from ...memory import available_memory
+from ...memory import require_memory
 from ...networks import MLP, Linear
 from ...optimizers import SGD
 from ...problem import Task
@@ -101,10 +101,10 @@ def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int) -> None:
     fields = (forward + (1 + (feedback.source is not Source.GRADIENT)) * backward) * variables
     # Coefficients, kernels, and the copies of the kernels and responses that are the result.
     numbers = net.hidden_layers * (fields + 2 * forward**2 + 12 * backward**2) + 6 * tests * (forward + backward)
-    needed, available = 8 * numbers, available_memory()
-    if needed > available:
-        raise ArgumentError(
-            f"theory.linear with {task.samples} samples and {steps} steps needs about {needed / 2**30:.1f} GiB for "
-            f"kernels over (step, sample), and {available / 2**30:.1f} GiB are free. Take fewer steps, or use "
-            "train(..., width=math.inf), which is exact for linear networks and needs no such kernels."
-        )
+    require_memory(
+        8 * numbers,
+        parts={"kernels and responses over (step, sample)": 8 * numbers},
+        remedy="Take fewer steps, or use train(..., width=math.inf), which is exact for linear networks and needs no "
+        "such kernels.",
+        what=f"theory.linear with {task.samples} samples and {steps} steps needs",
+    )
