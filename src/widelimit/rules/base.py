@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..networks import ReceptiveField, rows_of
-from ..weights import Population, Usage, Weights, Width, readout
+from ..weights import Population, Rows, Usage, Weights, Width, readout
 
 
 class Pathway:
@@ -61,10 +61,10 @@ class Pathway:
 
     def _send(self, source: Weights, vectors: Array, initial: bool) -> tuple[Array, Weights]:
         if self.probing:
-            found = source.probe_backward(vectors, initial, self.sent)
+            found = source.probe_backward(vectors, Rows(self.sent), initial)
         else:
-            places = self._places(len(vectors), self.sent, source.field.above)
-            found = source.backward(vectors, initial, self.sent, places)
+            rows = self._rows(len(vectors), self.sent, source.field.above)
+            found = source.backward(vectors, rows, initial)
         self.sent += len(vectors)
         self.initial = self.initial or initial
         return found
@@ -76,20 +76,20 @@ class Pathway:
         """
         if self.probing:
             return
-        places = self._places(len(pre), self.taught, self.weights.field.below)
-        code, self.weights = self.weights.encode(pre, self.taught, places)
+        rows = self._rows(len(pre), self.taught, self.weights.field.below)
+        code, self.weights = self.weights.encode(pre, rows)
         self.lessons.append((post, code))
         self.taught += len(pre)
 
-    def _places(self, count: int, before: int, positions: int) -> Array | None:
+    def _rows(self, count: int, before: int, positions: int) -> Rows:
         """The rows that these vectors would take if all samples were sent, each time the batch comes further on."""
         if self.batch is None:
-            return None
+            return Rows(before)
         rows, everything = rows_of(self.batch[0], positions), self.batch[1] * positions
         if count % len(rows):
             raise ValueError(f"a rule sends one vector a row, or several; got {count} for {len(rows)} rows")
         times = range(before // len(rows), (before + count) // len(rows))
-        return jnp.concatenate([rows + everything * time for time in times])
+        return Rows(before, jnp.concatenate([rows + everything * time for time in times]))
 
 
 class View:
@@ -203,7 +203,7 @@ class Draw:
         if field.below == 1:
             return population.draw(self.outputs)
         spread = readout(population, self.outputs, Usage(0, 0), field)
-        vectors, _ = spread.backward(jnp.eye(self.outputs, dtype=population.dtype))
+        vectors, _ = spread.backward(jnp.eye(self.outputs, dtype=population.dtype), Rows.all())
         return PositionVectors(vectors.reshape(self.outputs, field.below, -1))
 
     def learns(self, feedback: Any) -> list[bool]:

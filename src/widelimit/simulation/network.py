@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from ..networks import Architecture, Geometry, Pointwise, ReceptiveField, rows_of
 from ..problem import Task
-from ..weights import DenseWeights, Population, Usage, Weights, Width, readout, scatters
+from ..weights import DenseWeights, Population, Rows, Usage, Weights, Width, readout, scatters
 
 
 class Inputs(eqx.Module):
@@ -87,12 +87,13 @@ class Network(eqx.Module):
 
         With a `batch`, on those samples alone.
         """
-        gates, places = self.gates, None
+        gates, rows = self.gates, Rows.all()
         if batch is not None:
             places = rows_of(batch, self.layers[-1].field.below)
+            rows = Rows(places=places)
             x, gates = x[places], tuple(None if gate is None else gate[places] for gate in gates)
-        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], gates, x, places)
-        output, code, readout = self.layers[-1].forward(features[-1], batch)
+        preactivations, features, derivatives, codes, layers = _hidden_pass(net, self.layers[:-1], gates, x, rows)
+        output, code, readout = self.layers[-1].forward(features[-1], rows)
         activity = Activity(
             tuple(preactivations), tuple(features), tuple(derivatives), (*codes, code), output / net.richness
         )
@@ -167,7 +168,7 @@ class Loom:
         x = self.inputs.train[:, :trained]
         gates = self._gates(x)
         # One pass serves all layers, and none is made where no population needs it.
-        features = functools.cache(lambda: _first_features(self.net, (first, *hidden), gates, x))
+        features = functools.cache(lambda: _first_features(self.net, (first, *hidden), gates, x, Rows.all()))
         for layer, population in enumerate(self.populations, start=1):
             population.avoid(lambda layer=layer: features()[layer])
         hidden = tuple(
@@ -223,12 +224,12 @@ def _hidden_pass(
     weights: tuple[Weights, ...],
     gates: tuple[Array | None, ...],
     x: Array,
-    places: Array | None = None,
+    rows: Rows,
 ) -> tuple[list[Array], list[Array], list[Array], list[Array], list[Weights]]:
     """The forward pass up to the last hidden layer: h, ϕ and ϕ' of layers 0..L, codes, and the revealed weights."""
     preactivations, features, derivatives, codes, revealed = [x], [x], [jnp.ones_like(x)], [], []
     for one, gate in zip(weights, gates, strict=True):
-        arriving, code, one = one.forward(features[-1], places)
+        arriving, code, one = one.forward(features[-1], rows)
         h = _above(net, arriving, preactivations[-1] if revealed else None)
         phi, dphi = net.nonlinearity.respond(h, gate)
         preactivations.append(h)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ..networks import ReceptiveField
 from .population import Population
+from .rows import Rows
 
 
 @dataclass(frozen=True)
@@ -42,40 +43,31 @@ class Weights(eqx.Module):
     W ϕ stands for Σ_b W_b ϕ_{a+b} at each position a, and Wᵀ g for Σ_b W_bᵀ g_{a−b}.
 
     All products return new weights besides their value, because to use a deferred matrix is to reveal a part of it.
+    Each takes the [`Rows`] of its vectors among all that are sent through the matrix in the same way at a step.
     """
 
     field: eqx.AbstractVar[ReceptiveField]
 
     @abc.abstractmethod
     def forward(
-        self, features: Float[Array, "row below"], places: Int[Array, " row"] | None = None
-    ) -> tuple[Float[Array, "row above"], Array, Self]:
-        """W ϕ with the layer's scale (1/√N between hidden layers), a code of ϕ for `outer`, and the new weights.
-
-        `places` says which of the rows that pass at a step these are, where they are not all of them in order.
-        """
+        self, features: Float[Array, "row_below below"], rows: Rows
+    ) -> tuple[Float[Array, "row_above above"], Array, Weights]:
+        """W ϕ with the layer's scale (1/√N between hidden layers), ϕ as [`encode`] has it, and the new weights."""
 
     @abc.abstractmethod
     def backward(
-        self,
-        gradients: Float[Array, "row above"],
-        initial: bool = False,
-        offset: int = 0,
-        places: Int[Array, " row"] | None = None,
-    ) -> tuple[Float[Array, "row below"], Self]:
-        """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`.
-
-        `offset` rows have been sent before these in the same step; `places` as in `forward`.
-        """
+        self, gradients: Float[Array, "row_above above"], rows: Rows, initial: bool = False
+    ) -> tuple[Float[Array, "row_below below"], Weights]:
+        """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`."""
 
     @abc.abstractmethod
-    def test_forward(self, features: Float[Array, "test below"]) -> Float[Array, "test above"]:
+    def test_forward(self, features: Float[Array, "test_below below"]) -> Float[Array, "test_above above"]:
         """W ϕ for points that leave no trace: each row by itself has its right distribution given all that is known."""
 
     @abc.abstractmethod
     def probe_backward(
-        self, gradients: Float[Array, "row above"], initial: bool = False, offset: int = 0
-    ) -> tuple[Float[Array, "row below"], Self]:
+        self, gradients: Float[Array, "row_above above"], rows: Rows, initial: bool = False
+    ) -> tuple[Float[Array, "row_below below"], Weights]:
         """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
 
     @abc.abstractmethod
@@ -83,13 +75,11 @@ class Weights(eqx.Module):
         """What sign(W) is made of: weights, their share, and the share of an independent random matrix beside them."""
 
     @abc.abstractmethod
-    def encode(
-        self, features: Float[Array, "row below"], offset: int = 0, places: Int[Array, " row"] | None = None
-    ) -> tuple[Array, Self]:
-        """A code of ϕ for `outer`, and the new weights, without the product W ϕ."""
+    def encode(self, features: Float[Array, "row_below below"], rows: Rows) -> tuple[Array, Weights]:
+        """ϕ in the coordinates in which these weights learn, for `outer`, and the new weights."""
 
     @abc.abstractmethod
-    def outer(self, post: Float[Array, "row above"], code: Array) -> Array:
+    def outer(self, post: Float[Array, "row_above above"], coordinates: Float[Array, "row_below n"]) -> Array:
         """Σ_μ post_μ ϕ_μᵀ with the layer's scale, in the coordinates in which these weights learn.
 
         The sum is over all rows that meet the same matrix: Σ_{μ,a} post_{μ,a} ϕ_{μ,a+b}ᵀ for the offset b of a filter.
@@ -100,11 +90,11 @@ class Weights(eqx.Module):
         """Zero, in the coordinates of `outer`."""
 
     @abc.abstractmethod
-    def move(self, change: Array, keep: Array | float) -> Self:
+    def move(self, change: Array, keep: Array | float) -> Weights:
         """The weights keep·W + change, with `change` in the coordinates of `outer`."""
 
     @abc.abstractmethod
-    def initially(self) -> Self:
+    def initially(self) -> Weights:
         """These weights as they were at initialisation, but revealed as far as now: for evaluation only."""
 
     @abc.abstractmethod
