@@ -111,7 +111,7 @@ def convolution() -> None:
         ]
         pairs = [[runner.run(runner.steps) for runner in runners] for _ in range(5)]
         dense, deferred = (median(times) for times in zip(*pairs, strict=True))
-        kept = runners[1].state.network.layers[1].sent_up.basis.shape[0]
+        kept = runners[1].state.network.layers[1].sent_up.lasting.shape[0]
         ratio = median(a / b for a, b in pairs)
         say(f"| 4 × {positions} | {kept} | {dense:.0f} | {deferred:.1f} | {ratio:.1f} |")
     say()

@@ -1,11 +1,13 @@
 """The bookkeeping of deferred weights, by the second moments that it promises."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from widelimit.networks.receptive_field import Pointwise
+from widelimit.networks import Filter, Pointwise
 from widelimit.precision import at_precision
-from widelimit.weights.basis import Revealed, Truncation
+from widelimit.weights import Rows, Truncation
+from widelimit.weights.basis import Basis
 from widelimit.weights.population import MatchedPopulation
 
 SIZE, ROWS = 400, 4
@@ -17,13 +19,13 @@ def double_precision():
         yield
 
 
-def revealed(load, capacity):
+def empty_basis(load, capacity, field=None):
     source, sink = (MatchedPopulation(SIZE, "float64", np.random.default_rng(seed)) for seed in (0, 1))
-    return Revealed.nothing(source, sink, load, Truncation(capacity, 0.1, ROWS), Pointwise())
+    return Basis.empty(source, sink, load, Truncation(capacity, 0.1, ROWS), field or Pointwise())
 
 
 def vectors(rows, seed):
-    return np.random.default_rng(seed).normal(size=(rows, SIZE))
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(rows, SIZE)))
 
 
 def inner(a, b):
@@ -34,30 +36,57 @@ def inner(a, b):
 def test_noise_has_the_covariance_of_what_is_sent(capacity):
     """Whatever the capacity, and for two sends in one step taken together."""
     first, second = vectors(ROWS, 2), vectors(ROWS, 3)
-    state = revealed(2 * ROWS, capacity)
-    code, state = state.extend(first)
-    answer = state.noise_of(code)
-    code, state = state.extend(second, ROWS)
-    answers = np.concatenate([answer, state.noise_of(code)])
+    basis = empty_basis(2 * ROWS, capacity)
+    coordinates, basis = basis.extend(first, Rows.all())
+    answer = basis.noise_of(coordinates)
+    coordinates, basis = basis.extend(second, Rows(ROWS))
+    answers = np.concatenate([answer, basis.noise_of(coordinates)])
     sent = np.concatenate([first, second])
     assert np.allclose(inner(answers, answers), inner(sent, sent), atol=1e-12)
-    assert np.allclose(np.asarray(state.compose(code)), second, atol=1e-12)
+    assert np.allclose(np.asarray(basis.compose(coordinates)), second, atol=1e-12)
+
+
+def test_a_minibatch_takes_the_rows_that_it_would_take_among_all():
+    """And leaves those of absent vectors empty; what passed earlier in the step is still recognised."""
+    basis = empty_basis(2 * ROWS, 1)
+    batch = jnp.asarray([3, 0, 2])
+    sent = vectors(ROWS, 2)
+    first, basis = basis.extend(sent[batch], Rows(places=batch))
+    assert np.flatnonzero(np.any(basis.passing, axis=1)).tolist() == [0, 2, 3]
+    again, basis = basis.extend(sent[batch], Rows(len(batch), ROWS + batch))
+    assert np.flatnonzero(np.any(basis.passing, axis=1)).tolist() == [0, 2, 3]
+    assert np.allclose(basis.noise_of(again), basis.noise_of(first), atol=1e-12)
+
+
+def test_what_is_scattered_has_the_right_power_and_the_noise_of_its_row():
+    field = Filter((ROWS,), (3,), scale=3**-0.5)
+    basis, sent = empty_basis(2 * ROWS, 2, field), vectors(2 * ROWS, 2)
+    coordinates, full = basis.extend(sent, Rows.all())
+    assert int(full.filled) == 1  # half of the capacity is left to later steps
+    missing = np.mean(np.square(sent - full.compose(coordinates)), axis=1)
+    power = np.asarray(field.gather(missing[:, None])).sum(axis=1) * 3**-0.5
+    assert np.allclose(np.mean(np.square(coordinates.scattered), axis=1), power)
+    assert np.allclose(full.dropped, missing.mean() / np.mean(np.square(sent)))
+    batch = jnp.arange(ROWS, 2 * ROWS)
+    alone, _ = full.extend(sent[batch], Rows(places=batch))
+    unit = [noise / np.linalg.norm(noise, axis=1, keepdims=True) for noise in (alone.scattered, coordinates.scattered)]
+    assert np.allclose(unit[0], unit[1][batch])
 
 
 def test_a_basis_is_orthonormal_and_full_bases_stay():
-    state = revealed(ROWS, 6)
+    basis = empty_basis(ROWS, 6)
     for seed in range(5):
-        _, state = state.extend(vectors(ROWS, seed))
-    basis = np.concatenate([state.basis, state.passing_basis])
-    assert int(state.filled) == 6
-    assert np.allclose(inner(basis, basis), np.eye(len(basis)), atol=1e-12)
+        _, basis = basis.extend(vectors(ROWS, seed), Rows.all())
+    rows = np.concatenate([basis.lasting, basis.passing])
+    assert int(basis.filled) == 6
+    assert np.allclose(inner(rows, rows), np.eye(len(rows)), atol=1e-12)
 
 
 def test_nothing_sent_drops_nothing():
-    state = revealed(ROWS, 6)
-    _, state = state.extend(np.zeros((ROWS, SIZE)))
-    assert int(state.filled) == 0
-    assert float(state.dropped) == 0
+    basis = empty_basis(ROWS, 6)
+    _, basis = basis.extend(jnp.zeros((ROWS, SIZE)), Rows.all())
+    assert int(basis.filled) == 0
+    assert float(basis.dropped) == 0
 
 
 def test_rows_are_matched_as_long_as_they_fit():

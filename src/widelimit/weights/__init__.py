@@ -1,8 +1,8 @@
 """The two kinds of weights behind one interface: dense (finite width) and deferred (infinite width)."""
 
 from .base import Usage, Weights, Width
-from .basis import Truncation
-from .deferred import DeferredWeights, Infinite, default_truncation, scatters
+from .basis import Truncation, scatters
+from .deferred import DeferredWeights, Infinite, default_truncation
 from .dense import DenseWeights, Finite, readout
 from .population import Population
 from .products import overlap

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -25,9 +25,8 @@ class Usage:
     """What passes through a weight matrix during training: decides what it has to keep.
 
     `forward` and `backward` rows are sent at each step in these directions; `tests` rows are evaluated at recorded
-    steps; `probes` rows are sent backward for measurement only, `test_probes` of the tests
-    forward jointly; `initial` says that Wᵀ is needed as it was at the
-    start.
+    steps; `probes` rows are sent backward for measurement only, and `test_probes` of the tests forward jointly; `initial`
+    says that Wᵀ is needed as it was at the start.
     """
 
     forward: int
@@ -45,41 +44,35 @@ class Weights(eqx.Module):
     W ϕ stands for Σ_b W_b ϕ_{a+b} at each position a, and Wᵀ g for Σ_b W_bᵀ g_{a−b}.
 
     All products return new weights besides their value, because to use a deferred matrix is to reveal a part of it.
+    Each takes the [`Rows`] of its vectors among all that are sent through the matrix in the same way at a step.
     """
 
     field: eqx.AbstractVar[ReceptiveField]
 
     @abc.abstractmethod
-    def forward(self, features: Float[Array, "row below"], rows: Rows) -> tuple[Float[Array, "row above"], Array, Self]:
-        """W ϕ with the layer's scale (1/√N between hidden layers), a code of ϕ for `outer`, and the new weights.
-
-        `places` says which of the rows that pass at a step these are, where they are not all of them in order.
-        """
+    def forward(
+        self, features: Float[Array, "row_below below"], rows: Rows
+    ) -> tuple[Float[Array, "row_above above"], Array, Weights]:
+        """W ϕ with the layer's scale (1/√N between hidden layers), ϕ as [`encode`] has it, and the new weights."""
 
     @abc.abstractmethod
     def backward(
-        self,
-        gradients: Float[Array, "row above"],
-        rows: Rows,
-        initial: bool = False,
-    ) -> tuple[Float[Array, "row below"], Self]:
-        """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`.
-
-        `offset` rows have been sent before these in the same step; `places` as in `forward`.
-        """
+        self, gradients: Float[Array, "row_above above"], rows: Rows, initial: bool = False
+    ) -> tuple[Float[Array, "row_below below"], Weights]:
+        """Wᵀ g with the layer's scale, and the new weights; with the matrix at initialisation if `initial`."""
 
     @abc.abstractmethod
-    def test_forward(self, features: Float[Array, "test below"]) -> Float[Array, "test above"]:
+    def test_forward(self, features: Float[Array, "test_below below"]) -> Float[Array, "test_above above"]:
         """W ϕ for points that leave no trace: each row by itself has its right distribution given all that is known."""
 
     @abc.abstractmethod
-    def probe_forward(self, features: Float[Array, "test below"]) -> Float[Array, "test above"]:
-        """The same jointly: rows of test points are correlated with one another as they should be."""
+    def probe_forward(self, features: Float[Array, "test_below below"]) -> Float[Array, "test_above above"]:
+        """The same with the points as they are jointly distributed, one with another, which takes more room."""
 
     @abc.abstractmethod
     def probe_backward(
-        self, gradients: Float[Array, "row above"], rows: Rows, initial: bool = False
-    ) -> tuple[Float[Array, "row below"], Self]:
+        self, gradients: Float[Array, "row_above above"], rows: Rows, initial: bool = False
+    ) -> tuple[Float[Array, "row_below below"], Weights]:
         """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
 
     @abc.abstractmethod
@@ -87,11 +80,11 @@ class Weights(eqx.Module):
         """What sign(W) is made of: weights, their share, and the share of an independent random matrix beside them."""
 
     @abc.abstractmethod
-    def encode(self, features: Float[Array, "row below"], rows: Rows) -> tuple[Array, Self]:
-        """A code of ϕ for `outer`, and the new weights, without the product W ϕ."""
+    def encode(self, features: Float[Array, "row_below below"], rows: Rows) -> tuple[Array, Weights]:
+        """ϕ in the coordinates in which these weights learn, for `outer`, and the new weights."""
 
     @abc.abstractmethod
-    def outer(self, post: Float[Array, "row above"], code: Array) -> Array:
+    def outer(self, post: Float[Array, "row_above above"], coordinates: Float[Array, "row_below n"]) -> Array:
         """Σ_μ post_μ ϕ_μᵀ with the layer's scale, in the coordinates in which these weights learn.
 
         The sum is over all rows that meet the same matrix: Σ_{μ,a} post_{μ,a} ϕ_{μ,a+b}ᵀ for the offset b of a filter.
@@ -102,11 +95,11 @@ class Weights(eqx.Module):
         """Zero, in the coordinates of `outer`."""
 
     @abc.abstractmethod
-    def move(self, change: Array, keep: Array | float) -> Self:
+    def move(self, change: Array, keep: Array | float) -> Weights:
         """The weights keep·W + change, with `change` in the coordinates of `outer`."""
 
     @abc.abstractmethod
-    def initially(self) -> Self:
+    def initially(self) -> Weights:
         """These weights as they were at initialisation, but revealed as far as now: for evaluation only."""
 
     @abc.abstractmethod

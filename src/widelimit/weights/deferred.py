@@ -15,7 +15,7 @@ from .. import checks
 from ..checks import ArgumentError
 from ..networks import ReceptiveField
 from .base import Usage, Weights, Width
-from .basis import Code, Revealed, Truncation
+from .basis import Basis, Coordinates, Truncation, scattered
 from .population import MatchedPopulation, Population
 from .products import correlate
 
@@ -31,55 +31,54 @@ class DeferredWeights(Weights):
     A filter has one Q and one Q_g for all its offsets, and an ε_u, an ε_r and a q for each.
     """
 
-    sent_up: Revealed
-    sent_down: Revealed
-    current: Float[Array, "matrices_capacity above"]
+    sent_up: Basis
+    sent_down: Basis
+    current: Float[Array, "stack above"]
     shrink: Float[Array, ""]
     spare_up: Float[Array, "test above"]
-    spare_down: Float[Array, "matrices_probe below"]
-    spare_joint: Float[Array, "matrices_test above"]
+    spare_joint: Float[Array, "joint_stack above"]
+    spare_down: Float[Array, "spare_stack below"]
     field: ReceptiveField = eqx.field(static=True)
 
     def forward(self, features, rows):
-        code, sent_up = self.sent_up.extend(features, rows.offset, rows.places)
+        coordinates, sent_up = self.sent_up.extend(features, rows)
         revealed = eqx.tree_at(lambda w: w.sent_up, self, sent_up)
         response = self.sent_down.compose(self.sent_down.answers(features))
-        return revealed._up(code) + self.shrink * response, code.lasting, revealed
+        return revealed._up(coordinates) + self.shrink * response, coordinates.lasting, revealed
 
     def backward(self, gradients, rows, initial=False):
-        code, sent_down = self.sent_down.extend(gradients, rows.offset, rows.places)
+        coordinates, sent_down = self.sent_down.extend(gradients, rows)
         revealed = eqx.tree_at(lambda w: w.sent_down, self, sent_down)
-        return revealed._down(gradients, code, initial), revealed
+        return revealed._down(gradients, coordinates, initial), revealed
 
     def test_forward(self, features):
-        code = self.sent_up.coordinates(features)
-        fresh = self.sent_up.scatter(self.sent_up.missing_power(features, code), self.spare_up)
+        coordinates = self.sent_up.coordinates(features)
+        fresh = scattered(self.field, coordinates.missing(features), self.spare_up)
         response = self.sent_down.compose(self.sent_down.answers(features))
-        return self._up(code) + self.shrink * (response + fresh)
+        return self._up(coordinates) + self.shrink * (response + fresh)
 
     def probe_forward(self, features):
-        code, sent_up = self.sent_up.append(features, self.spare_joint)
-        probed = dataclasses.replace(self, sent_up=sent_up)
+        coordinates, sent_up = self.sent_up.append(features, self.spare_joint)
         response = self.sent_down.compose(self.sent_down.answers(features))
-        return probed._up(code) + self.shrink * response
+        return dataclasses.replace(self, sent_up=sent_up)._up(coordinates) + self.shrink * response
 
     def probe_backward(self, gradients, rows, initial=False):
         spare = self.spare_down.reshape(self.field.matrices, -1, self.spare_down.shape[-1])
         spare = spare[:, rows.offset : rows.offset + len(gradients)].reshape(-1, spare.shape[-1])
-        code, sent_down = self.sent_down.append(gradients, spare)
+        coordinates, sent_down = self.sent_down.append(gradients, spare)
         probed = dataclasses.replace(self, sent_down=sent_down)
-        return probed._down(gradients, code, initial), probed
+        return probed._down(gradients, coordinates, initial), probed
 
     def signs(self, initial=False):
         # A random matrix with the law of sign(W): its correlation with normal entries, and the rest as one of its own.
         return self, math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi)
 
     def encode(self, features, rows):
-        code, sent_up = self.sent_up.extend(features, rows.offset, rows.places)
-        return code.lasting, eqx.tree_at(lambda w: w.sent_up, self, sent_up)
+        coordinates, sent_up = self.sent_up.extend(features, rows)
+        return coordinates.lasting, eqx.tree_at(lambda w: w.sent_up, self, sent_up)
 
-    def outer(self, post, code):
-        return correlate(self.field, self.field.gather(code), post)
+    def outer(self, post, coordinates):
+        return correlate(self.field, self.field.gather(coordinates), post)
 
     def no_change(self):
         return jnp.zeros_like(self.current)
@@ -88,7 +87,7 @@ class DeferredWeights(Weights):
         return eqx.tree_at(lambda w: (w.current, w.shrink), self, (keep * self.current + change, keep * self.shrink))
 
     def initially(self):
-        return dataclasses.replace(self, current=self.sent_up.noise, shrink=jnp.ones_like(self.shrink))
+        return dataclasses.replace(self, current=self.sent_up.lasting_noise, shrink=jnp.ones_like(self.shrink))
 
     def diagnostics(self):
         return {
@@ -98,15 +97,18 @@ class DeferredWeights(Weights):
             "backward_dropped_fraction": self.sent_down.dropped,
         }
 
-    def _up(self, code: Code) -> Float[Array, "row above"]:
-        return self.sent_up.send(code.lasting, self.current) + self.shrink * self.sent_up.passing_noise_of(code)
+    def _up(self, coordinates: Coordinates) -> Float[Array, "row_above above"]:
+        lasting = self.sent_up.send(coordinates.lasting, self.current)
+        return lasting + self.shrink * self.sent_up.remaining_noise_of(coordinates)
 
-    def _down(self, gradients: Float[Array, "row above"], code: Code, initial: bool) -> Float[Array, "row below"]:
+    def _down(
+        self, gradients: Float[Array, "row_above above"], coordinates: Coordinates, initial: bool
+    ) -> Float[Array, "row_below below"]:
         shrink = 1.0 if initial else self.shrink
         answers = self.sent_up.answers(gradients)
         learned = answers.lasting if initial else self.sent_up.back(gradients, self.current)
-        answers = Code(learned, shrink * answers.passing)
-        return self.sent_up.compose(answers) + shrink * self.sent_down.noise_of(code)
+        answers = Coordinates(learned, shrink * answers.passing)
+        return self.sent_up.compose(answers) + shrink * self.sent_down.noise_of(coordinates)
 
 
 @final
@@ -149,35 +151,34 @@ class Infinite(Width):
         return MatchedPopulation(self.size, dtype, generator, self.size // 8 if many_rows else None)
 
     def weights(self, below: Population, above: Population, usage: Usage, field: ReceptiveField):
-        sent_up = self._nothing(below, above, usage.forward, field)
+        sent_up = self._empty(below, above, usage.forward, field)
         nothing = jnp.zeros((0, self.size), below.dtype)
         return DeferredWeights(
             sent_up=sent_up,
-            sent_down=self._nothing(above, below, 0, field.reversed),
-            current=jnp.array(sent_up.noise, copy=True),
+            sent_down=self._empty(above, below, 0, field.reversed),
+            current=jnp.array(sent_up.lasting_noise, copy=True),
             shrink=jnp.ones((), below.dtype),
             spare_up=nothing,
-            spare_down=nothing,
             spare_joint=nothing,
+            spare_down=nothing,
             field=field,
         )
 
     def with_backward(self, weights, below, above, usage):
-        sent_down = self._nothing(above, below, usage.backward, weights.field.reversed)
+        sent_down = self._empty(above, below, usage.backward, weights.field.reversed)
         return dataclasses.replace(weights, sent_down=sent_down)
 
     def with_measurements(self, weights, below, above, usage):
-        probes = weights.field.reversed.matrices * usage.probes
-        up, down = above.spare(usage.tests), below.spare(probes)
+        up, down = above.spare(usage.tests), below.spare(weights.field.reversed.matrices * usage.probes)
         joint = above.spare(weights.field.matrices * usage.test_probes)
         return dataclasses.replace(weights, spare_up=up, spare_down=down, spare_joint=joint)
 
-    def _nothing(self, source: Population, sink: Population, load: int, field: ReceptiveField) -> Revealed:
-        """Nothing revealed yet of a matrix from `source` to `sink` that meets `load` vectors in a step."""
+    def _empty(self, source: Population, sink: Population, load: int, field: ReceptiveField) -> Basis:
+        """Nothing known yet of a matrix from `source` to `sink` that meets `load` vectors in a step."""
         if self.capacity is None or self.tolerance is None or self.growth is None:
             raise ValueError("capacity, tolerance and growth must be chosen before weights are made: see `planned`")
-        truncation = Truncation(self.capacity if load else 0, self.tolerance, self.growth, scatters(field))
-        return Revealed.nothing(source, sink, load, truncation, field)
+        truncation = Truncation(self.capacity if load else 0, self.tolerance, self.growth)
+        return Basis.empty(source, sink, load, truncation, field)
 
     def planned(self, linear: bool, rows: int, steps: int, scatter: bool, fits: int | None = None) -> Infinite:
         """The same with what was left open chosen, where so many `rows` are sent at each of so many `steps`.
@@ -207,11 +208,6 @@ class Infinite(Width):
         return {"width": "inf", "particles": self.size, **kept}
 
 
-def scatters(field: ReceptiveField) -> bool:
-    """Whether vectors are too many for each to pass in a row of its own: where a matrix has several taps."""
-    return field.matrices > 1
-
-
 def default_truncation(
     linear: bool,
     rows: int,
@@ -233,5 +229,5 @@ def default_truncation(
     if linear:
         return Truncation(capacity=capacity, tolerance=1e-10, growth=rows)
     if scatter:
-        return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5), scatter=True)
+        return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5))
     return Truncation(capacity=capacity, tolerance=0.1, growth=4)

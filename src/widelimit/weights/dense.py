@@ -15,7 +15,6 @@ from ..networks import Pointwise, ReceptiveField
 from .base import Usage, Weights, Width
 from .population import IndependentPopulation, Population
 from .products import correlate, multiply, multiply_back
-from .rows import Rows
 
 
 @final
@@ -26,15 +25,15 @@ class DenseWeights(Weights):
     readout, where f = w·ϕ/(γ0 N) but z^L = w (paper, Eqs. 1 and 2).
     """
 
-    matrix: Float[Array, "below above"]
-    at_start: Float[Array, "below above"] | None
+    matrix: Float[Array, "stack above"]
+    at_start: Float[Array, "stack above"] | None
     forward_scale: float = eqx.field(static=True)
     backward_scale: float = eqx.field(static=True)
     field: ReceptiveField = eqx.field(static=True)
 
     def __init__(
         self,
-        matrix: Float[Array, "below above"],
+        matrix: Float[Array, "stack above"],
         forward_scale: float,
         backward_scale: float | None = None,
         keep_initial: bool = False,
@@ -47,15 +46,14 @@ class DenseWeights(Weights):
         self.field = Pointwise() if field is None else field
 
     def forward(self, features, rows):
-        product = multiply(self.field, self.field.gather(features), self.matrix)
-        return product * self.forward_scale, features, self
+        return self.test_forward(features), features, self
 
     def backward(self, gradients, rows, initial=False):
         matrix = self._start() if initial else self.matrix
         return self.field.scatter(multiply_back(self.field, gradients, matrix)) * self.backward_scale, self
 
     def test_forward(self, features):
-        return self.forward(features, Rows.all())[0]
+        return multiply(self.field, self.field.gather(features), self.matrix) * self.forward_scale
 
     def probe_forward(self, features):
         return self.test_forward(features)
@@ -70,8 +68,8 @@ class DenseWeights(Weights):
     def encode(self, features, rows):
         return features, self
 
-    def outer(self, post, code):
-        return self.backward_scale * correlate(self.field, self.field.gather(code), post)
+    def outer(self, post, coordinates):
+        return self.backward_scale * correlate(self.field, self.field.gather(coordinates), post)
 
     def no_change(self):
         return jnp.zeros_like(self.matrix)
@@ -85,7 +83,7 @@ class DenseWeights(Weights):
     def diagnostics(self):
         return {}
 
-    def _start(self) -> Float[Array, "below above"]:
+    def _start(self) -> Float[Array, "stack above"]:
         if self.at_start is None:
             raise ValueError("these weights were made without keeping their initial value")
         return self.at_start

@@ -31,20 +31,20 @@ class Population(abc.ABC):
         self.rows = 0
         self._generator = generator
 
-    def draw(self, rows: int) -> Float[Array, "rows neuron"]:
+    def draw(self, rows: int) -> Float[Array, "{rows} {self.size}"]:
         """New rows of standard-normal variables."""
         self.rows += rows
         return self._given(rows, self._draw)
 
-    def spare(self, rows: int) -> Float[Array, "rows neuron"]:
+    def spare(self, rows: int) -> Float[Array, "{rows} {self.size}"]:
         """Rows for throw-away use (test points, probes), which no later draw needs to be matched to."""
         return self._given(rows, self._spare)
 
-    def loose(self, rows: int) -> Float[Array, "rows neuron"]:
+    def loose(self, rows: int) -> Float[Array, "{rows} {self.size}"]:
         """Rows for whatever is too small to need matching, so many that they would take the room of those that do."""
         return self._given(rows, self._loose)
 
-    def _given(self, rows: int, source: Any) -> Float[Array, "rows neuron"]:
+    def _given(self, rows: int, source: Any) -> Float[Array, "{rows} {self.size}"]:
         if self._generator is None or rows == 0:
             return jnp.zeros((rows, self.size), self.dtype)
         return jnp.asarray(source(self._generator.standard_normal((rows, self.size))), self.dtype)

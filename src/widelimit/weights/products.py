@@ -24,7 +24,7 @@ def overlap(a: Float[Array, "row neuron"], b: Float[Array, "other neuron"]) -> F
 
 
 def multiply(
-    field: ReceptiveField, patches: Float[Array, "above taps_n"], stack: Float[Array, "matrices_n m"]
+    field: ReceptiveField, patches: Float[Array, "above patch"], stack: Float[Array, "{field.groups}*patch m"]
 ) -> Float[Array, "above m"]:
     """Each patch times the stack of matrices (below, above) that it meets."""
     if field.groups == 1:
@@ -33,8 +33,8 @@ def multiply(
 
 
 def multiply_back(
-    field: ReceptiveField, values: Float[Array, "above m"], stack: Float[Array, "matrices_n m"]
-) -> Float[Array, "above taps_n"]:
+    field: ReceptiveField, values: Float[Array, "above m"], stack: Float[Array, "stack m"]
+) -> Float[Array, "above stack//{field.groups}"]:
     """The transpose of [`multiply`]: from rows above to patches."""
     if field.groups == 1:
         return inner(values, stack)
@@ -42,8 +42,8 @@ def multiply_back(
 
 
 def correlate(
-    field: ReceptiveField, patches: Float[Array, "above taps_n"], values: Float[Array, "above m"]
-) -> Float[Array, "matrices_n m"]:
+    field: ReceptiveField, patches: Float[Array, "above patch"], values: Float[Array, "above m"]
+) -> Float[Array, "{field.groups}*patch m"]:
     """Σ patchᵀ value over all rows above that meet the same matrices."""
     if field.groups == 1:
         return patches.T @ values
