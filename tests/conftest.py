@@ -1,9 +1,18 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and the hook that enforces shapes in signatures."""
 
 import pytest
-from helpers import small_task
+from jaxtyping import install_import_hook
 
-import widelimit as wl
+# Before anything imports the library: pytest itself would, for a warning of the library that is named in its settings.
+install_import_hook("widelimit", "shapes.checked")
+
+from helpers import small_task  # noqa: E402
+
+import widelimit as wl  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "error::widelimit.DivergenceWarning")
 
 
 @pytest.fixture

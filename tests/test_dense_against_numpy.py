@@ -7,7 +7,7 @@ import pytest
 from helpers import NONLINEARITIES, RULES, assert_matches_reference, grouped, reference_for, relative_error, small_task
 
 import widelimit as wl
-from widelimit.simulation.network import Inputs
+from widelimit.simulation.inputs import Inputs
 
 TOLERANCE = 1e-10
 WIDTH = 17

@@ -25,8 +25,8 @@ class Usage:
     """What passes through a weight matrix during training: decides what it has to keep.
 
     `forward` and `backward` rows are sent at each step in these directions; `tests` rows are evaluated at recorded
-    steps; `probes` rows are sent backward for measurement only, and `test_probes` of the tests forward jointly; `initial`
-    says that Wᵀ is needed as it was at the start.
+    steps, and `test_probes` of them jointly; `probes` rows are sent backward for measurement only; `initial` says that
+    Wᵀ is needed as it was at the start.
     """
 
     forward: int
