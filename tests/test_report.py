@@ -13,13 +13,14 @@ import pytest
 import scipy.stats
 import xarray as xr
 from helpers import small_task
+from matplotlib.figure import Figure
 
 import widelimit as wl
 from widelimit import theory
 from widelimit.cli import main
-from widelimit.report import densities, frames, page, runs, theme
+from widelimit.report import densities, kernels, markup, page, runs, theme
 
-HOSTILE = "</script><img src=x onerror=alert(1)>\"'&<!--"
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&<!-- {{ 7 * 7 }} {% raw %}"
 VOID = {"meta", "link", "input", "img", "br", "hr"}
 
 
@@ -126,7 +127,7 @@ def cosine(kernel, y):
 def trio(short_run):
     """A short finite run beside its theory, and a run of another rule."""
     task = small_task(test_samples=2)
-    options = {"step_size": 0.05, "steps": 4, "replicates": 3, "progress": False}
+    options = {"optimizer": wl.SGD(0.05), "steps": 4, "replicates": 3, "progress": False}
     theory_run = wl.train(
         wl.MLP(2, wl.Tanh()), task, width=wl.Infinite(particles=150), record=wl.Record(fields=True), **options
     )
@@ -146,6 +147,13 @@ def several_runs(trio):
         "direct": {12.0: alone["dfa"]},
     }
     return wl.combine(made, ("rule", "width")), made
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Without the layout of pictures, which takes most of the time of a page; curves are drawn all the same."""
+    empty = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: file.write(empty))
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +323,7 @@ def test_a_page_stays_small():
     }
     result = made_up(20, 50, **layered).assign_coords(layer=[1, 2, 3])
     assert len(page(result).encode()) < 1_000_000
-    crowded = frames.chosen(runs.gathered([made_up(300, 90, seed) for seed in range(6)]))
+    crowded = kernels.chosen(runs.gathered([made_up(300, 90, seed) for seed in range(6)]))
     numbers = sum(len(at) * len(samples) ** 2 for at, samples in zip(crowded.frames, crowded.samples, strict=True))
     assert numbers <= 3_000_000
 
@@ -356,9 +364,9 @@ def test_initial_densities_are_gaussian(trio):
 
 
 def test_the_page_says_how_to_record_what_it_lacks(short_text, trio_text):
-    assert "Train with fields=True" in checked(short_text).text
+    assert "Train with record=Record(fields=True)" in checked(short_text).text
     found = checked(trio_text)
-    assert "Not recorded for network: train with fields=True" in found.text
+    assert "Not recorded for network: train with record=Record(fields=True)" in found.text
     assert "Density of h^2. theory; dfa; at initialisation." in [svg.get("aria-label") for svg in found.of("svg")]
 
 
@@ -488,6 +496,238 @@ def test_hostile_names_stay_text(trio):
     assert hostile.row(HOSTILE) == ["", HOSTILE]
 
 
+def renamed(result, name):
+    """A result that says of everything that has a name in it that it is called `name`."""
+
+    def described(value):
+        if isinstance(value, dict):
+            return {key: described(item) for key, item in value.items()} | {name: name}
+        return name if isinstance(value, str) and value != "inf" else value
+
+    configuration = json.loads(result.attrs["configuration"])
+    attributes = {"configuration": json.dumps(described(configuration)), "versions": json.dumps({name: name})}
+    return result.assign_attrs(attributes)
+
+
+def pages_with_names(trio, name):
+    """Pages on which every name is this one: of a run, of several, of many, of different tasks, of one file."""
+    named = [renamed(trio[key], name) for key in ("theory", "network", "dfa")]
+    named[1]["diverged_step"] = ("replicate", [2, -1, -1])
+    named[2] = named[2].isel(sample=slice(0, 3), sample2=slice(0, 3))
+    fields = ["final_preactivation", "final_pre_gradient"]
+    stacked = wl.combine({name: {np.inf: named[0].drop_vars(fields), 12.0: trio["network"]}}, ("rule", "width"))
+    return {
+        "one": page(named[1]),
+        "several": page({f"{place} {name}": run for place, run in enumerate(named)}, title=name),
+        "many": page([*named, named[0]]),
+        "of one file": page({name: stacked}),
+        "measured elsewhere": page({name: named[0].drop_attrs()}),
+    }
+
+
+def test_hostile_names_add_no_element(trio, unrendered):
+    """Wherever a name stands, a page is made of the same elements whatever the name."""
+    hostile, harmless = (pages_with_names(trio, name) for name in (HOSTILE, "harmless"))
+    for kind, text in hostile.items():
+        found, plain = checked(text), checked(harmless[kind])
+        assert [tag for tag, _ in found.elements] == [tag for tag, _ in plain.elements], kind
+        assert [attributes.keys() for _, attributes in found.elements] == [
+            attributes.keys() for _, attributes in plain.elements
+        ], kind
+        assert found.text == plain.text.replace("harmless", HOSTILE).replace("Harmless", HOSTILE), kind
+        assert text.count("<script") == text.count("</script>") == 2, kind
+
+
+def test_symbols_are_set_as_mathematics():
+    assert Page(markup.symbols("A(Φ^2, yyᵀ) < G̃^ℓ, K")).text == "A(Φ2,yy⊤) < G~ℓ, K"
+    assert markup.symbols("Keys of GPUs & f(x)") == "Keys of GPUs &amp; <math><mi>f</mi></math>(x)"
+    assert markup.symbols("A(<b>, yyᵀ)").startswith("A(&lt;b&gt;, <math>")
+
+
+# --- Parts of a result
+
+SECTIONS = {
+    "loss": [["loss"], ["test_loss"], ["test_output", "test_target"]],
+    "kernels": [["ntk"], ["feature_kernel"], ["gradient_kernel"], ["pseudo_gradient_kernel"]],
+    "alignment": [
+        ["ntk", "target"],
+        ["feature_kernel", "target"],
+        ["gradient_kernel", "pseudo_gradient_kernel", "pseudo_gradient_norm"],
+    ],
+    "densities": [["final_preactivation"]],
+}
+"""The sections of a page about a single result, with the variables of which each needs one list or another."""
+
+
+def sections(text):
+    return {attributes["id"] for attributes in checked(text).of("section")}
+
+
+@pytest.mark.parametrize("seed", range(32))
+def test_any_part_of_a_result_is_shown(seed, trio, short_multiclass_run, unrendered):
+    """Random variables of a run as arrays measured elsewhere: with replicates or not, static, once, without values."""
+    random = np.random.default_rng(seed)
+    result = trio["dfa"] if seed % 2 else short_multiclass_run
+    names = [name for name in result.data_vars if random.random() < (0.25, 0.5, 0.8)[seed % 3]]
+    part = result[names].drop_attrs()
+    static = random.random() < 0.25
+    if random.random() < 0.3:
+        part = part.isel(step=[1], missing_dims="ignore")
+    if random.random() < 0.3:
+        part = part.mean("replicate") if random.random() < 0.5 else part.isel(replicate=0, missing_dims="ignore")
+    if random.random() < 0.2:
+        part = part.sel(layer=2)
+    if random.random() < 0.2:
+        kept = ("target", "test_target", "final_preactivation")
+        part = part.map(lambda values: values if values.name in kept else values * np.nan)
+    if static:
+        part = part.isel(step=0, step2=0, drop=True, missing_dims="ignore").drop_vars("time", errors="ignore")
+    expected = {name for name, needed in SECTIONS.items() if any(set(each) <= set(names) for each in needed)}
+    if expected:
+        if static:  # curves are drawn in time; where there is none, their values are in the table of final numbers
+            expected -= {"loss", "alignment"}
+        known = {"diagnostics"} & sections(page(part))
+        assert sections(page(part)) == expected | known | {"versions"}
+        assert sections(page({"part": part, "whole": result})) >= {"loss", "kernels", "configuration"}
+    else:
+        with pytest.raises(wl.ArgumentError, match="nothing to show"):
+            page(part)
+
+
+def measured_elsewhere(steps=3, samples=4, layers=2):
+    """What one might have measured of a network in another library."""
+    random = np.random.default_rng(0)
+    return xr.Dataset(
+        {
+            "feature_kernel": (
+                ("step", "layer", "sample", "sample2"),
+                random.normal(size=(steps, layers, samples, samples)),
+            ),
+            "loss": ("step", np.linspace(2.0, 1.0, steps)),
+        },
+        coords={"time": ("step", np.linspace(0.0, 1.0, steps))},
+    )
+
+
+def test_a_result_measured_elsewhere(trio):
+    result = measured_elsewhere()
+    text = page(result)
+    found = checked(text)
+    assert "A result that holds feature kernel and loss (4 samples, 2 layers, 3 recorded times)." in found.text
+    assert "The training loss went from 2 to 1." in found.text
+    assert found.row("training loss") == ["1"]
+    (run,) = found.kernels["runs"]
+    assert sorted(run["kernels"]) == ["feature_kernel/1", "feature_kernel/2"]
+    assert run["samples"] == [0, 1, 2, 3]
+    assert (run["classes"], run["edges"]) == ([], [])
+    for lacking in ("configuration", "diagnostics", "densities", "alignment"):
+        assert lacking not in sections(text)
+    for claim in ("diverged", "unknown", "unnamed", "ordered by"):
+        assert claim not in found.text.lower()
+    beside = checked(page({"measured": result, "network": trio["network"]}))
+    assert beside.row("training loss")[0] == "1"
+    assert "2 runs." in beside.text
+
+
+def test_a_result_without_a_single_value():
+    result = measured_elsewhere()
+    found = checked(page(result * np.nan))
+    assert found.row("training loss") == ["–"]
+    assert np.isnan(unpacked(found.kernels["runs"][0]["kernels"]["feature_kernel/1"], 4)).all()
+    assert "went from" not in found.text
+
+
+def test_a_result_says_what_is_known_of_it():
+    kernels = np.random.default_rng(0).normal(size=(3, 2, 4, 4))
+    known = {"net": "ResNet-18", "rule": "SGD", "width": 512, "step_size": 0.1, "steps": 20}
+    found = checked(page(wl.result(time=[0.0, 1.0, 2.0], feature_kernel=kernels, configuration=known)))
+    assert "ResNet-18, at N = 512, trained by SGD: 20 steps of size 0.1 (time 2)." in found.text
+    assert found.of("title") == [{}]
+    assert "SGD at N = 512" in found.words
+    assert found.row("width") == ["512"]
+    assert sections(page(wl.result(time=0.0, feature_kernel=kernels[:1]))) == {"kernels", "versions"}
+
+
+def test_kernels_of_some_samples_alone():
+    task = small_task(samples=6, dimension=4)
+    options = {"width": 12, "optimizer": wl.SGD(0.05), "steps": 3, "replicates": 2, "progress": False}
+    part = wl.train(wl.MLP(2, wl.Tanh()), task, record=wl.Record(samples=[4, 1, 2], fields=True), **options)
+    whole = wl.train(wl.MLP(2, wl.Tanh()), task, **options)
+    found = checked(page({"part": part, "whole": whole}))
+    run = found.kernels["runs"][0]
+    assert sorted(run["samples"]) == [1, 2, 4]
+    assert "Kernels of 3 of the 6 samples were recorded." in found.text
+    expected = whole["ntk"].values[:, -1].mean(axis=0)[np.ix_(run["samples"], run["samples"])]
+    assert np.abs(unpacked(run["kernels"]["ntk"], 3)[-1] - expected).max() <= 0.51 * run["kernels"]["ntk"]["scale"]
+    own = whole.isel(sample=[4, 1, 2], sample2=[4, 1, 2]).isel(step=-1)
+    aligned = np.array([cosine(kernel, own["target"].values) for kernel in own["ntk"].values])
+    assert printed_as(found.row("A(K,yy⊤)")[0], aligned.mean())
+    assert float(found.row("eNTK K")[0]) < 1e-9
+
+
+def test_runs_of_one_file_by_any_label(trio, unrendered):
+    fields = ["final_preactivation", "final_pre_gradient"]
+    each = {0.5: trio["network"], 1.0: trio["dfa"].drop_vars(fields)}
+    names = [run.name for run in runs.gathered(wl.combine(each, "richness"))]
+    assert names == ["richness 0.5", "richness 1"]
+    widths = wl.combine({12.0: trio["network"], np.inf: trio["theory"].drop_vars(fields)}, "width")
+    assert [run.name for run in runs.gathered({"file": widths})] == ["infinite width", "N = 12"]
+    assert checked(page(widths)).row("training loss")
+
+
+def test_what_is_static_needs_no_time(trio, unrendered):
+    kernel = trio["network"]["ntk"].isel(step=0, drop=True)
+    found = checked(page(xr.Dataset({"ntk": kernel, "target": trio["network"]["target"]})))
+    aligned = np.array([cosine(each, trio["network"]["target"].values) for each in kernel.values])
+    assert printed_as(found.row("A(K,yy⊤)")[0], aligned.mean())
+    assert found.kernels["runs"][0]["times"] == []
+    assert found.of("details") == []
+
+
+def test_a_layer_alone_keeps_its_number(trio, unrendered):
+    alone = trio["theory"].sel(layer=2)
+    assert set(checked(page(alone)).kernels["runs"][0]["kernels"]) == {
+        "ntk",
+        "feature_kernel/2",
+        "gradient_kernel/2",
+        "pseudo_gradient_kernel/2",
+    }
+    assert checked(page(trio["theory"].drop_vars("layer"))).kernels == checked(page(trio["theory"])).kernels
+
+
+def test_only_the_end_of_time(trio, unrendered):
+    result = trio["network"].isel(step=[-1]).assign_coords(time=("step", [np.inf]))
+    (run,) = checked(page(result)).kernels["runs"]
+    assert run["times"] == [None]
+    assert run["kernels"]["ntk"]["frames"] == 1
+
+
+def test_one_run_out_of_several(several_runs, unrendered):
+    stacked, _ = several_runs
+    found = checked(page(stacked.sel(rule="gradient_descent", width=12.0)))
+    assert found.row("width") == ["12"]
+    assert "rule · type" not in found.text
+
+
+def test_variables_that_a_page_cannot_read_are_refused(trio):
+    result = trio["network"]
+    for broken, message in (
+        (measured_elsewhere().rename(sample2="other"), "feature_kernel has the dimensions"),
+        (result.isel(sample=0), "has the dimensions"),
+        (
+            measured_elsewhere().assign(ntk=(("sample", "sample2", "output_unit"), np.ones((4, 4, 2)))),
+            "ntk has the dim",
+        ),
+        (measured_elsewhere().assign(gradient_kernel=(("sample", "sample2"), np.ones((4, 4)))), "no dimension layer"),
+        (measured_elsewhere(samples=0), "feature_kernel is empty"),
+        (measured_elsewhere().drop_vars("time"), "holds no recorded step"),
+        (result[["output", "error"]], "nothing to show: .* the results hold output, error"),
+        (xr.Dataset(), "nothing to show"),
+    ):
+        with pytest.raises(wl.ArgumentError, match=message):
+            page(broken)
+
+
 # --- Colours
 
 
@@ -525,7 +765,7 @@ def test_every_colour_of_a_curve_follows_the_theme(trio_text):
 
 
 def test_what_holds_no_steps_is_refused(short_run):
-    for nothing in (short_run.isel(step=slice(0, 0)), short_run.isel(step=-1), short_run.drop_vars("loss")):
+    for nothing in (short_run.isel(step=slice(0, 0)), short_run.isel(step=-1), short_run.drop_vars("time")):
         with pytest.raises(wl.ArgumentError, match="holds no recorded step"):
             page({"empty": nothing})
     with pytest.raises(wl.ArgumentError, match="at least one result"):
@@ -552,6 +792,12 @@ def test_the_command(short_run, tmp_path, capsys):
     assert "Two & more" in checked(out.read_text(encoding="utf-8")).text
 
 
+def test_the_command_takes_a_part_of_a_result(tmp_path):
+    run = wl.save(measured_elsewhere().assign_attrs(schema=1), tmp_path / "measured.nc")
+    assert main(["report", str(run)]) == 0
+    assert "feature_kernel/2" in checked((tmp_path / "measured.html").read_text(encoding="utf-8")).data
+
+
 def test_the_command_refuses_in_one_sentence(short_run, tmp_path, capsys):
     def refused(*arguments):
         assert main(["report", *map(str, arguments)]) == 2
@@ -563,6 +809,7 @@ def test_the_command_refuses_in_one_sentence(short_run, tmp_path, capsys):
     before = run.read_bytes()
     assert "at least one run" in refused()
     assert "empty holds no recorded step" in refused(empty)
+    assert "nothing to show" in refused(wl.save(short_run[["output"]], tmp_path / "output.nc"))
     assert not (tmp_path / "empty.html").exists()
     assert "one of the runs" in refused(run, "--out", run, "--overwrite")
     assert "named twice" in refused(run, run)
@@ -571,8 +818,8 @@ def test_the_command_refuses_in_one_sentence(short_run, tmp_path, capsys):
 
 
 def test_the_static_parts_belong_to_the_package():
-    folder = resources.files("widelimit.report")
-    assert {"page.html", "style.css", "viewer.js"} <= {file.name for file in folder.iterdir()}
+    folder = resources.files("widelimit.report") / "templates"
+    assert {"page.html.jinja", "style.css.jinja", "viewer.js"} <= {file.name for file in folder.iterdir()}
 
 
 # --- In a browser
@@ -749,6 +996,35 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened, trio_text, several_
         assert tab.evaluate("document.scrollingElement.scrollWidth") <= 360
         tops = tab.evaluate("[...document.querySelectorAll('.panel')].map((one) => one.getBoundingClientRect().top)")
         assert np.all(np.diff(tops) > 100)  # one under the other
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_tables_that_scroll_say_so(opened, trio, width, unrendered):
+    """No table is cut off: what does not fit says so, and the keyboard scrolls it; what fits says nothing."""
+    crowd = {f"{name} {place}": run for place in range(2) for name, run in trio.items()}
+    scrolled = 0
+    for text in (page(trio["network"]), page(crowd)):
+        tab = opened(text, width=width, is_mobile=width < 500)
+        tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        tab.wait_for_function("document.querySelectorAll('.scroll').length > 3")
+        tab.wait_for_timeout(200)
+        for box in tab.locator(".scroll").all():
+            inside, outside = box.evaluate("(one) => [one.scrollWidth, one.clientWidth]")
+            hint = box.locator("xpath=../p")
+            assert hint.is_visible() == (inside > outside)
+            if inside > outside:
+                scrolled += 1
+                box.focus()
+                tab.keyboard.press("ArrowRight")
+                tab.wait_for_function("(one) => one.scrollLeft > 0", arg=box.element_handle())
+                edges = [part.bounding_box()["x"] for part in (box, box.locator("tbody th").first)]
+                assert edges[0] == pytest.approx(edges[1], abs=1)  # heads of rows stay in sight
+        beyond = tab.evaluate(
+            """() => [...document.querySelectorAll('main *, header *')].filter((one) => one.checkVisibility() &&
+            !one.closest('.scroll, math, svg') && one.getBoundingClientRect().right > innerWidth + 0.5).length"""
+        )
+        assert beyond == 0
+    assert scrolled > 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -8,45 +8,40 @@ import numpy as np
 import xarray as xr
 
 from ..results import configuration
+from . import charts, markup
 from .charts import Chart, Curve
+from .markup import Section
 from .runs import Run
 
 _BINS = 72  # at most; fewer where there are few neurons
 _RANGE = 4.5  # standard deviations
-_START = 6  # the colour of the text
+_START = "at initialisation"
 
 
-def charts(runs: Sequence[Run]) -> list[Chart]:
-    """One chart for each layer, of the runs that have recorded the fields."""
-    runs = [run for run in runs if "final_preactivation" in run.result]
-    layers = sorted({int(layer) for run in runs for layer in run.result["layer"].values})
-    found = []
-    for layer in layers:
-        having = [run for run in runs if layer in run.result["layer"].values]
-        fields = [_fields(run.result, layer) for run in having]
-        spread = [float(one.std()) for one in fields]
-        spread = [one for one in spread if np.isfinite(one) and one > 0]
-        if not spread:
-            continue
-        count = min(one.sizes["replicate"] * one.sizes["neuron"] for one in fields)
-        bins = min(_BINS, round(4 * count ** (1 / 3)))
-        edges = np.linspace(-_RANGE * max(spread), _RANGE * max(spread), bins + 1)
-        curves = [Curve.of(run, density(one, edges), along="h") for run, one in zip(having, fields, strict=True)]
-        start = initial(having[0].result, layer, (edges[1:] + edges[:-1]) / 2)
-        if start is not None:
-            curves.append(Curve("at initialisation", start, _START, 2, along="h"))
-        found.append(Chart(f"density-{layer}", f"Density of h^{layer}", curves, within=(0.0, 0.0), xlabel="h"))
-    return found
+def section(runs: Sequence[Run]) -> list[Section]:
+    """The densities, or how to record what they are made of; nothing where no run can have recorded it."""
+    having = [run for run in runs if "final_preactivation" in run.result]
+    without = [run.name for run in runs if run.trained and "final_preactivation" not in run.result]
+    drawn = _charts(having)
+    if not drawn and (having or not without):
+        return []
+    neurons = " or ".join(sorted({"particles" if run.infinite else "neurons" for run in having}))
+    said = [f"Densities of h^ℓ at the last recorded step, over all {neurons} and samples."] if drawn else []
+    if any(curve.name == _START for chart in drawn for curve in chart.curves):
+        said[0] += " Dotted: where they started, which is Gaussian for each sample in the limit of infinite width."
+    name, title = "densities", "Final preactivations"
+    held = {**charts.drawn(drawn), "said": said, "numbers": None, "without": without}
+    return [markup.section(name, name, title, shows=bool(drawn), **held)]
 
 
-def density(fields: xr.DataArray, edges: np.ndarray) -> xr.DataArray:
+def density(preactivations: xr.DataArray, edges: np.ndarray) -> xr.DataArray:
     """Histograms (replicate, bin) of all neurons and samples, as densities over h."""
     middle = (edges[1:] + edges[:-1]) / 2
     rows = []
-    for one in fields.transpose("replicate", ...).values.reshape(fields.sizes["replicate"], -1):
-        one = one[np.isfinite(one)]
-        counts = np.histogram(one, edges)[0]
-        rows.append(counts / (len(one) * np.diff(edges)) if len(one) else np.full(len(middle), np.nan))
+    for values in preactivations.transpose("replicate", ...).values.reshape(preactivations.sizes["replicate"], -1):
+        values = values[np.isfinite(values)]
+        counts = np.histogram(values, edges)[0]
+        rows.append(counts / (len(values) * np.diff(edges)) if len(values) else np.full(len(middle), np.nan))
     return xr.DataArray(np.array(rows), dims=("replicate", "bin"), coords={"h": ("bin", middle)})
 
 
@@ -55,14 +50,13 @@ def initial(result: xr.Dataset, layer: int, at: np.ndarray) -> xr.DataArray | No
 
     Of fully connected networks alone: the variances of others are not among what a result holds.
     """
-    net = configuration(result)["net"] if "configuration" in result.attrs else {}
-    if net.get("type", "MLP") != "MLP" or net.get("residual"):
+    net = configuration(result).get("net")
+    if not isinstance(net, dict) or net.get("type") != "MLP" or net.get("residual"):
         return None
-    if layer == 1:
+    if layer == 1 and "input_kernel" in result:
         kernel = result["input_kernel"]
-    elif "feature_kernel" in result:
-        kernel = result["feature_kernel"].sel(layer=layer - 1)
-        kernel = kernel.isel({dim: 0 for dim in ("step",) if dim in kernel.dims})
+    elif "feature_kernel" in result and layer - 1 in result["layer"].values:
+        kernel = result["feature_kernel"].sel(layer=layer - 1).isel(step=0, missing_dims="ignore")
         kernel = kernel.mean("replicate") if "replicate" in kernel.dims else kernel
     else:
         return None
@@ -74,6 +68,27 @@ def initial(result: xr.Dataset, layer: int, at: np.ndarray) -> xr.DataArray | No
     return xr.DataArray(each.mean(axis=1), dims="bin", coords={"h": ("bin", at)})
 
 
-def _fields(result: xr.Dataset, layer: int) -> xr.DataArray:
-    fields = result["final_preactivation"].sel(layer=layer)
-    return fields if "replicate" in fields.dims else fields.expand_dims("replicate")
+def _charts(runs: Sequence[Run]) -> list[Chart]:
+    """One chart for each layer, of the runs that have recorded the preactivations."""
+    drawn = []
+    for layer in sorted({int(layer) for run in runs for layer in run.result["layer"].values}):
+        having = [run for run in runs if layer in run.result["layer"].values]
+        each = [_preactivations(run.result, layer) for run in having]
+        spreads = [float(values.std()) for values in each]
+        spread = max((spread for spread in spreads if np.isfinite(spread)), default=0.0)
+        if not spread > 0:
+            continue
+        count = min(values.sizes["replicate"] * values.sizes["neuron"] for values in each)
+        bins = min(_BINS, round(4 * count ** (1 / 3)))
+        edges = np.linspace(-_RANGE * spread, _RANGE * spread, bins + 1)
+        curves = [Curve.of(run, density(values, edges), along="h") for run, values in zip(having, each, strict=True)]
+        start = initial(having[0].result, layer, (edges[1:] + edges[:-1]) / 2)
+        if start is not None:
+            curves.append(Curve(_START, start, "h", colour=6, kind=2))  # in the colour of the text
+        drawn.append(Chart(f"density-{layer}", f"Density of h^{layer}", curves, within=(0.0, 0.0), xlabel="h"))
+    return drawn
+
+
+def _preactivations(result: xr.Dataset, layer: int) -> xr.DataArray:
+    values = result["final_preactivation"].sel(layer=layer)
+    return values if "replicate" in values.dims else values.expand_dims("replicate")

@@ -13,7 +13,7 @@ from ..results.distances import ROUNDING, compare, same_draw
 from ..results.registry import COMPARED
 from . import charts, markup
 from .charts import Chart, Curve
-from .markup import Section
+from .markup import Section, Table
 from .runs import Run, common, references
 
 _COLUMNS = {
@@ -35,110 +35,97 @@ def section(runs: Sequence[Run]) -> list[Section]:
     measured: list[tuple[Run, Run, xr.Dataset, xr.Dataset]] = []
     for run, reference in pairs:
         try:
-            over_run = compare(run.result, reference.result, over_run=True)
-            measured.append((run, reference, over_run, compare(run.result, reference.result)))
+            over_run = compare(run.whole, reference.whole, over_run=True)
+            measured.append((run, reference, over_run, compare(run.whole, reference.whole)))
         except ArgumentError as error:
             refused.append((run, reference, str(error)))
-    inside = "".join(
-        f"<p>{markup.text(run.name)} cannot be subtracted from {markup.text(reference.name)}: "
-        f"<q>{markup.text(reason)}</q> Their curves are shown together all the same.</p>"
-        for run, reference, reason in refused
-    )
     theory = all(reference.infinite and not run.infinite for run, reference in pairs)
-    title = "Networks against theory" if theory else "Distances between runs"
-    if not measured:
-        return [Section("distances", title, "", inside)]
-    found = _charts([(run, in_time) for run, _, _, in_time in measured])
-    told = (
-        "<p>The norm of the difference of two means, in % of the norm of the reference. <em>By chance</em> (dotted) is "
-        "what their standard errors alone would leave; <em>in s.e.</em>, the ratio of the two, is near 1 where nothing "
-        "but chance lies between them.</p>"
-    )
-    alike = [run for run, reference, _, _ in measured if same_draw(run.told, reference.told)]
-    if alike:
-        names = ", ".join(markup.text(run.name) for run in alike)
-        told += (
-            "<p>Of the same seed and width as the reference, and so with the same initial weights: "
-            f"{names}. Chance does less there than it says here.</p>"
+    alike = [run.name for run, reference, *_ in measured if same_draw(run.configuration, reference.configuration)]
+    return [
+        markup.section(
+            "distances",
+            "distances",
+            "Networks against theory" if theory else "Distances between runs",
+            **charts.drawn(_charts([(run, in_time) for run, _, _, in_time in measured])),
+            said=[],
+            numbers=None,
+            refused=refused,
+            alike=alike,
+            table=_table([(run, reference, over_run) for run, reference, over_run, _ in measured])
+            if measured
+            else None,
         )
-    shown = {curve.name: curve for chart in found for curve in chart.curves if curve.name}
-    legend = charts.legend(list(shown.values()))
-    tables = _table([(run, reference, over_run) for run, reference, over_run, _ in measured])
-    drawn = charts.grid(found) if found else ""
-    return [Section("distances", title, told + legend, inside + drawn + tables)]
+    ]
 
 
-def _table(measured: Sequence[tuple[Run, Run, xr.Dataset]]) -> str:
+def _table(measured: Sequence[tuple[Run, Run, xr.Dataset]]) -> Table:
     """A row for each quantity and layer, some columns for each pair."""
     # What has units of its own says little beside many others.
-    columns = {what: told for what, told in _COLUMNS.items() if what != "absolute" or len(measured) <= _FEW}
+    columns = {what: head for what, head in _COLUMNS.items() if what != "absolute" or len(measured) <= _FEW}
     rows = []
     for label, name, layer in _rows([over_run for _, _, over_run in measured]):
-        cells = [markup.with_symbols(label)]
+        cells = [markup.symbols(label)]
         for _, _, over_run in measured:
-            one = over_run.get(name)
-            if one is None or (layer is not None and layer not in one["layer"].values):
+            values = over_run.get(name)
+            if values is None or (layer is not None and layer not in values["layer"].values):
                 cells += [""] * len(columns)
                 continue
-            one = one if layer is None else one.sel(layer=layer)
-            told = {what: _written(factor * float(one.sel(measure=what))) for what, (_, factor) in columns.items()}
-            if 0 < float(one.sel(measure="relative")) < ROUNDING:
-                told["standard_errors"] = "rounding"
-            cells += told.values()
+            values = values if layer is None else values.sel(layer=layer)
+            written = {
+                what: _written(factor * float(values.sel(measure=what))) for what, (_, factor) in columns.items()
+            }
+            if 0 < float(values.sel(measure="relative")) < ROUNDING:
+                written["standard_errors"] = "rounding"
+            cells += list(written.values())
         rows.append(cells)
-    above = [(_pair(run, reference), len(columns)) for run, reference, _ in measured]
+    above = [("", 1), *((_pair(run, reference), len(columns)) for run, reference, _ in measured)]
     heads = ("", *(head for _ in measured for head, _ in columns.values()))
     times = [over_run.attrs["times"] for _, _, over_run in measured]
-    caption = f"Distances over {markup.text(times[0]) if common(times) else 'the times that both have recorded'}"
-    return markup.table(heads, rows, caption, above=[("", 1), *above])
+    caption = f"Distances over {times[0] if common(times) else 'the times that both have recorded'}"
+    return Table(heads, rows, caption, above=above)
 
 
 def _pair(run: Run, reference: Run) -> str:
     """Which run is compared with which."""
     if run.family and run.family == reference.family:
-        names = (run.family, f"{run.member} from {reference.member}")
-    else:
-        names = (run.name, f"from {reference.name}")
-    return f"{charts.swatch(run)} {markup.text(names[0])} <span>{markup.text(names[1])}</span>"
+        return markup.pair(run, run.family, f"{run.member} from {reference.member}")
+    return markup.pair(run, run.name, f"from {reference.name}")
 
 
 def _rows(measured: Sequence[xr.Dataset]) -> list[tuple[str, str, int | None]]:
     """The quantities that any of the pairs has: what each is called, its name, and its layer."""
-    found = []
+    rows = []
     for name, words in COMPARED.items():
-        having = [one[name] for one in measured if name in one]
-        layers = sorted({int(layer) for one in having if "layer" in one.dims for layer in one["layer"].values})
-        if layers:
-            found += [
-                (words.replace("ℓ", str(layer)) if "ℓ" in words else f"{words}, layer {layer}", name, layer)
-                for layer in layers
-            ]
-        elif having:
-            found.append((words, name, None))
-    return found
+        having = [distances[name] for distances in measured if name in distances]
+        layers = sorted({int(layer) for values in having if "layer" in values.dims for layer in values["layer"].values})
+        rows += [
+            (words.replace("ℓ", str(layer)) if "ℓ" in words else f"{words}, layer {layer}", name, layer)
+            for layer in layers
+        ]
+        if having and not layers:
+            rows.append((words, name, None))
+    return rows
 
 
 def _charts(measured: Sequence[tuple[Run, xr.Dataset]]) -> list[Chart]:
     """Relative distances of K, of the last Φ^ℓ and of the outputs in time, beside what chance would put there."""
-    wanted = [("ntk", "K"), ("feature_kernel", "Φ"), ("output", "f")]
-    found = []
-    for name, symbol in wanted:
-        curves, plain = [], symbol
+    drawn = []
+    for name, symbol in {"ntk": "K", "feature_kernel": "Φ", "output": "f"}.items():
+        curves = []
         for run, distance in measured:
-            if name not in distance:
+            if name not in distance or distance[name].sizes["step"] < 2:
                 continue
             values = distance[name]
             if "layer" in values.dims:
-                plain = f"{symbol}^{int(values['layer'][-1])}"
+                symbol = f"{symbol[0]}^{int(values['layer'][-1])}"
                 values = values.isel(layer=-1)
             values = (100 * values).where(np.isfinite(values))
-            if values.sizes["step"] < 2:
-                continue
-            curves.append(Curve(run.name, values.sel(measure="relative"), run.colour, run.kind, family=run.family))
-            curves.append(Curve("", values.sel(measure="chance"), run.colour, _CHANCE))
+            look = {"family": run.family, "colour": run.colour, "kind": run.kind}
+            curves.append(Curve(run.name, values.sel(measure="relative"), **look))
+            curves.append(Curve("", values.sel(measure="chance"), colour=run.colour, kind=_CHANCE))
         if curves:
-            found.append(Chart(f"distance-{name}", f"Distance of {plain}, %", curves, within=(0.0, 0.0)))
-    return found
+            drawn.append(Chart(f"distance-{name}", f"Distance of {symbol}, %", curves, within=(0.0, 0.0)))
+    return drawn
 
 
 def _written(value: float) -> str:

@@ -1,81 +1,49 @@
-"""Pieces of HTML: escaped text, symbols, tables. Whatever a file said passes through [`text`] on its way to a page."""
+"""HTML: the environment in which every template is filled in, tables and sections, and symbols in text.
+
+Whatever a file or a user said is escaped as it enters a template; only what a template has made is taken as it is.
+"""
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_SYMBOL = re.compile(r"([ΦGh]\u0303?)\^(\d+|ℓ)|(?<!\w)((?:[KfgΔGΦ]\u0303)+|[KfgΔGΦ])(?![\w\u0303])")
+import jinja2
+from markupsafe import Markup
+
+from .theme import COLOURS
+
+_KERNEL = "[KΦGh]\u0303?(?:\\^(?:\\d+|ℓ))?"
+_MATHEMATICS = re.compile(
+    rf"A\((?:·|{_KERNEL}), yyᵀ\)|yyᵀ|[ΦGh]\u0303?\^(?:\d+|ℓ)"
+    "|(?<!\\w)(?:(?:[KfgΔGΦ]\u0303)+|[KfgΔGΦ])(?![\\w\u0303])"
+)
+_ATOM = re.compile("(\\w\u0303?|[(),·])(?:\\^(\\d+|ℓ)|(ᵀ))?")
 
 
-def text(value: Any) -> str:
-    """Text as HTML, within an element or a quoted attribute."""
-    return html.escape(str(value), quote=True)
+@dataclass(frozen=True)
+class Table:
+    """A table that scrolls sideways in a box of its own; the first cell of a row is its head.
 
-
-def symbol(name: str, layer: Any = None) -> str:
-    """A quantity as MathML: K, Φ^ℓ, G̃^ℓ. A name may end with a combining tilde."""
-    base = f"<mi>{text(name[0])}</mi>"
-    if name.endswith("\u0303"):
-        base = f'<mover accent="true">{base}<mo stretchy="false">~</mo></mover>'
-    if layer is not None:
-        kind = "mn" if str(layer).isdigit() else "mi"
-        base = f"<msup>{base}<{kind}>{text(layer)}</{kind}></msup>"
-    return f"<math>{base}</math>"
-
-
-def with_symbols(plain: str) -> str:
-    """Text as HTML, in which the symbols of quantities, such as Φ^2, are set as mathematics."""
-    pieces, end = [], 0
-    for found in _SYMBOL.finditer(plain):
-        pieces.append(text(plain[end : found.start()]))
-        pieces += [symbol(name, found[2]) for name in re.findall("\\w\u0303?", found[1] or found[3])]
-        end = found.end()
-    return "".join(pieces) + text(plain[end:])
-
-
-def alignment(kernel: str) -> str:
-    """A(·, yyᵀ) of a kernel that is HTML already."""
-    inside = kernel.removeprefix("<math>").removesuffix("</math>")
-    target = "<mi>y</mi><msup><mi>y</mi><mo>⊤</mo></msup>"
-    return f'<math><mi>A</mi><mo stretchy="false">(</mo>{inside}<mo>,</mo>{target}<mo stretchy="false">)</mo></math>'
-
-
-def table(
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    caption: str,
-    *,
-    words: bool = False,
-    quiet: bool = False,
-    above: Sequence[tuple[str, int]] = (),
-) -> str:
-    """A table in a box of its own that scrolls sideways. Heads and cells are HTML; the first of a row is its head.
-
-    Columns of numbers are set to the right, and those of words to the left. A quiet caption is read out and not seen.
-    `above` are heads over several columns, with their numbers.
+    Heads and cells are text, or what a template has made of it.
     """
-    top = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    over = "".join(f'<th scope="colgroup" colspan="{span}">{head}</th>' for head, span in above)
-    over = f'<tr class="over">{over}</tr>' if over else ""
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
-    )
-    kind = ' class="words"' if words else ""
-    hidden = ' class="unseen"' if quiet else ""
-    label = text(re.sub(r"<[^>]*>", "", caption))
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table{kind}>'
-        f"<caption{hidden}>{caption}</caption><thead>{over}<tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
 
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str
+    words: bool = False
+    """Whether columns hold words, which are set to the left, and not numbers, which are set to the right."""
+    quiet: bool = False
+    """Whether the caption is read out and not seen."""
+    above: Sequence[tuple[str, int]] = ()
+    """Heads over several columns, with their numbers."""
 
-def folded(summary: str, inside: str) -> str:
-    """Something that opens at a click; works without scripts."""
-    return f"<details><summary>{summary}</summary>{inside}</details>"
+    @property
+    def stacked(self) -> bool:
+        """Whether errors stand below their numbers, for want of room beside them."""
+        return len(self.heads) > 5
 
 
 @dataclass(frozen=True)
@@ -84,14 +52,68 @@ class Section:
 
     name: str
     title: str
-    aside: str
-    body: str
+    html: Markup
+    shows: bool
+    """Whether there is anything to see, rather than how to record it."""
 
-    @property
-    def html(self) -> str:
-        """The section as HTML."""
-        return (
-            f'<section id="{self.name}" aria-labelledby="{self.name}-title"><div class="aside">'
-            f'<h2 id="{self.name}-title">{self.title}</h2>{self.aside}</div>'
-            f'<div class="body">{self.body}</div></section>'
-        )
+
+def section(template: str, name: str, title: str, *, shows: bool = True, **held: Any) -> Section:
+    """A section by the template of that name."""
+    return Section(name, title, Markup(rendered(f"{template}.html.jinja", name=name, title=title, **held)), shows)
+
+
+def rendered(template: str, **held: Any) -> str:
+    """A template filled in."""
+    return _ENVIRONMENT.get_template(template).render(**held)
+
+
+def symbols(text: str) -> Markup:
+    """Text in which the symbols of quantities, such as Φ^2 and A(K, yyᵀ), are set as mathematics."""
+    return _piece("symbols", text)
+
+
+def named(run: Any) -> Markup:
+    """The name of a run or a curve behind a little of its line."""
+    return _piece("named", run)
+
+
+def differs(name: str) -> Markup:
+    """The name of a row in which runs differ."""
+    return _piece("differs", name)
+
+
+def pair(run: Any, name: str, reference: str) -> Markup:
+    """A run with what it is compared with."""
+    return _piece("pair", run, name, reference)
+
+
+def source(name: str) -> str:
+    """A file that lies beside the templates, as it is."""
+    assert _ENVIRONMENT.loader is not None
+    return _ENVIRONMENT.loader.get_source(_ENVIRONMENT, name)[0]
+
+
+def _piece(name: str, *arguments: Any) -> Markup:
+    return getattr(_ENVIRONMENT.get_template("pieces.html.jinja").module, name)(*arguments)
+
+
+def _apart(text: str) -> list[str | list[tuple[str, str]]]:
+    """Plain text and mathematics by turns; mathematics is a list of letters or operators, each with its exponent."""
+    parts, end = [], 0
+    for formula in _MATHEMATICS.finditer(text):
+        atoms = [(base, above or transposed) for base, above, transposed in _ATOM.findall(formula[0])]
+        parts += [text[end : formula.start()], atoms]
+        end = formula.end()
+    return [part for part in (*parts, text[end:]) if part]
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader(__name__.rpartition(".")[0]),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters["apart"] = _apart
+_ENVIRONMENT.globals["COLOURS"] = COLOURS
+_ENVIRONMENT.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}

@@ -1,4 +1,4 @@
-"""What a page draws of a run in time: values with a step dimension, whatever the result itself has."""
+"""What a page draws of a run: what was measured, and the same along `step`, whatever dimensions the result has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import numpy as np
 import xarray as xr
 
 from ..results import observables
-from ..results.observables import is_classification
+from ..results.registry import IMAGES
+
+CURVES = {"loss": "training loss", "test_loss": "test loss"}
+"""The losses that a page draws: sums over samples, as they were recorded."""
 
 _ZERO = 1e-9
 
@@ -19,12 +22,13 @@ def in_time(result: xr.Dataset, values: xr.DataArray) -> xr.DataArray:
 
 
 def last_step(result: xr.Dataset) -> int:
-    """The last step with a loss: a divergence leaves the steps after it without values."""
-    loss = result["loss"]
-    known = loss.notnull() & (abs(loss) < np.inf)
-    known = known.any("replicate") if "replicate" in known.dims else known
-    found = np.flatnonzero(known.values)
-    return int(found[-1]) if len(found) else 0
+    """The last step with a loss, or where none is held with any other value: what follows a divergence has none."""
+    for name in (*CURVES, "test_output", *IMAGES):
+        if name in result and "step" in result[name].dims:
+            known = np.isfinite(result[name].transpose("step", ...).values)
+            steps = np.flatnonzero(known.reshape(len(known), -1).any(axis=1))
+            return int(steps[-1]) if len(steps) else 0
+    return 0
 
 
 def finite_times(values: xr.DataArray) -> xr.DataArray:
@@ -33,33 +37,20 @@ def finite_times(values: xr.DataArray) -> xr.DataArray:
 
 
 def losses(result: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Training loss, test loss and test error, of which the latter two where there are test points."""
-    found = {"training loss": result["loss"]}
-    if "test_loss" in result:
-        found["test loss"] = result["test_loss"]
-    if "test_target" in result and "test_output" in result and is_classification(result["test_target"]):
+    """Training loss, test loss and test error: those that there are."""
+    measured = {words: result[name] for name, words in CURVES.items() if name in result}
+    error = observables.test_error(result)
+    if error is not None:
         output = result["test_output"]
-        error = observables.classification_error(output, result["test_target"])
         # An output that is zero, as f − f(0) is at the start, has no class; at infinite width it is so up to rounding.
         over = [dim for dim in ("test_sample", "output_unit") if dim in output.dims]
-        found["test error"] = error.where(abs(output).max(over) > _ZERO)
-    return {name: in_time(result, values) for name, values in found.items()}
-
-
-def task_alignments(result: xr.Dataset) -> dict[str, xr.DataArray]:
-    """A(K, yyᵀ) and A(Φ^ℓ, yyᵀ), by the names of the kernels."""
-    found = {}
-    if "ntk" in result:
-        found["K"] = observables.alignment(result["ntk"], result["target"])
-    if "feature_kernel" in result:
-        each = observables.alignment(result["feature_kernel"], result["target"])
-        found |= {f"Φ^{int(layer)}": each.sel(layer=layer) for layer in each["layer"].values}
-    return {name: in_time(result, values) for name, values in found.items()}
+        measured["test error"] = error.where(abs(output).max(over) > _ZERO)
+    return measured
 
 
 def gradient_alignments(result: xr.Dataset) -> dict[str, xr.DataArray]:
     """corr(g, g̃) of each layer."""
-    if not {"gradient_kernel", "pseudo_gradient_kernel", "pseudo_gradient_norm"} <= set(result.data_vars):
+    if not observables.has_gradient_alignment(result):
         return {}
     each = observables.gradient_alignment(result)
-    return {f"layer {int(layer)}": in_time(result, each.sel(layer=layer)) for layer in each["layer"].values}
+    return {f"layer {int(layer)}": each.sel(layer=layer) for layer in each["layer"].values}

@@ -1,10 +1,12 @@
-"""The colours of a page in its light and in its dark form, under the names that its styles, curves and kernels use.
+"""How a page looks: its colours in light and in dark, under the names that styles, curves and kernels use; its lines.
 
 `c0` … `c6` are the hues of Okabe & Ito (2008) in `plots.parts.PALETTE`, made darker or lighter until each stands out
 from its background; `d0` … `d8` are the anchors of a diverging scale, whose middle is the zero of a kernel.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from ..plots import parts
 
@@ -60,17 +62,38 @@ DARK = {
 }
 
 COLOURS = len(parts.PALETTE)
+MUTED = -1
+"""The colour of what stands for curves of any colour in a legend."""
+
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+MARKERS = ("o", "s", "^", "D")
 
 # Colours that stand for these names while matplotlib draws; nothing else on a curve has them.
 _NAMES = ("fg", "muted", "rule", *(f"c{index}" for index in range(COLOURS)))
 SENTINELS = {name: f"#0ddc{index:02x}" for index, name in enumerate(_NAMES)}
 
 
-def curve(index: int) -> str:
-    """What matplotlib is to draw the curve number `index` with."""
-    return SENTINELS[f"c{index % COLOURS}"]
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a curve is drawn, and how the runs of one colour are told apart."""
 
+    colour: int = 0
+    kind: int = 0
+    """Which of the dashes or markers sets it apart from others of its colour."""
+    points: bool = False
+    """Whether it is drawn as points, beside the theory of the same network and rule."""
 
-def variables(colours: dict[str, str]) -> str:
-    """Colours as CSS custom properties."""
-    return "".join(f"--{name}:{value};" for name, value in colours.items())
+    @property
+    def variable(self) -> str:
+        """The name of the colour in the styles."""
+        return "muted" if self.colour == MUTED else f"c{self.colour % COLOURS}"
+
+    @property
+    def dash(self) -> str | tuple[float, tuple[float, ...]]:
+        """The dashes of the line, as matplotlib takes them."""
+        return DASHES[self.kind % len(DASHES)]
+
+    @property
+    def marker(self) -> str:
+        """The marker of the points."""
+        return MARKERS[self.kind % len(MARKERS)]

@@ -1,4 +1,7 @@
-"""What was run, in words: titles, names, and the paragraph at the head of a page. Plain text, not yet HTML."""
+"""What was run, in words: titles, names, and the paragraph at the head of a page. Plain text, not yet HTML.
+
+Each function takes a configuration and says what it knows; nothing, of a result that was measured elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -7,140 +10,189 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
-from ..results import observables, summary
+from ..results import observables
+from ..results.summary import described, fields, plus_minus
 from . import series
 
 if TYPE_CHECKING:
     from .runs import Run
 
 
-def rule(told: Mapping[str, Any]) -> str:
+def rule(configuration: Mapping[str, Any]) -> str:
     """The learning rule: "feedback alignment (correlation 0.5)"."""
-    given = told.get("rule")
-    if not isinstance(given, Mapping):
-        return "an unnamed rule" if given is None else str(given)
-    name = _spelled(str(given.get("type", "an unnamed rule")))
+    held = configuration.get("rule")
+    if not isinstance(held, Mapping):
+        return "" if held is None else str(held)
+    name = _spelled(str(held.get("type", "an unnamed rule")))
     name = "the Hebbian rule" if name == "hebbian" else name
-    inside = [f"{key.replace('_', ' ')} {_short(value)}" for key, value in given.items() if key != "type"]
+    inside = [f"{key.replace('_', ' ')} {described(value)}" for key, value in held.items() if key != "type"]
     return f"{name} ({', '.join(inside)})" if inside else name
 
 
-def width(told: Mapping[str, Any]) -> str:
+def width(configuration: Mapping[str, Any]) -> str:
     """The width: "infinite width", "N = 1000"."""
-    given = told.get("width")
-    if given == "inf":
-        solver = str(told.get("solver", "")).removeprefix("theory.").replace("_", " ")
+    held = configuration.get("width")
+    if held == "inf":
+        solver = str(configuration.get("solver", "")).removeprefix("theory.").replace("_", " ")
         return f"infinite width ({solver} theory)" if solver else "infinite width"
-    return "unknown width" if given is None else f"N = {given}"
+    return "" if held is None else f"N = {held}"
 
 
-def at_width(told: Mapping[str, Any]) -> str:
+def at_width(configuration: Mapping[str, Any]) -> str:
     """The width with the number of particles that stand for it, where there are any."""
-    return f"{width(told)} ({told['particles']} particles a layer)" if told.get("particles") else width(told)
+    particles = configuration.get("particles")
+    return f"{width(configuration)} ({particles} particles a layer)" if particles else width(configuration)
 
 
-def network(told: Mapping[str, Any]) -> str:
+def network(configuration: Mapping[str, Any]) -> str:
     """The network without its width: "3 hidden layers of Tanh units, richness 1"."""
-    given = told.get("net")
-    if not isinstance(given, Mapping):
-        return "a network" if given is None else str(given)
-    layers = given.get("hidden_layers", "?")
-    units = _units(given.get("nonlinearity"))
+    net = configuration.get("net")
+    if not isinstance(net, Mapping):
+        return "" if net is None else str(net)
+    layers = net.get("hidden_layers", "?")
+    units = _units(net.get("nonlinearity"))
     known = ("hidden_layers", "nonlinearity", "richness")
-    more = {key.replace("_", " "): value for key, value in summary.fields(given).items() if key not in known}
-    rest = "".join(f", {key} {_short(value)}" for key, value in more.items())
-    richness = "" if told.get("solver") == "theory.lazy" else f", richness γ₀ = {_short(given.get('richness', '?'))}"
+    more = {key.replace("_", " "): value for key, value in fields(net).items() if key not in known}
+    rest = "".join(f", {key} {described(value)}" for key, value in more.items())
+    lazy = configuration.get("solver") == "theory.lazy"
+    richness = "" if lazy else f", richness γ₀ = {described(net.get('richness', '?'))}"
     return f"{layers} hidden layer{'' if layers == 1 else 's'} of {units}{richness}{rest}"
 
 
-def task(told: Mapping[str, Any]) -> str:
+def task(configuration: Mapping[str, Any]) -> str:
     """The task: "20 samples (100 test points, squared error)"."""
-    more = [f"{told['test_samples']} test points"] if told.get("test_samples") else []
-    if isinstance(told.get("loss"), Mapping):
-        more.append(_spelled(str(told["loss"].get("type"))))
-    text = f"{told.get('samples', 'an unknown number of')} samples"
+    if configuration.get("samples") is None:
+        return ""
+    more = [f"{configuration['test_samples']} test points"] if configuration.get("test_samples") else []
+    if isinstance(configuration.get("loss"), Mapping):
+        more.append(_spelled(str(configuration["loss"].get("type"))))
+    text = f"{configuration['samples']} samples"
     return f"{text} ({', '.join(more)})" if more else text
 
 
-def schedule(told: Mapping[str, Any]) -> str:
+def schedule(configuration: Mapping[str, Any]) -> str:
     """How long and in how many copies: "100 steps of size 0.02 (time 2), 4 replicates"."""
-    parts = []
-    if told.get("step_size") is None:
-        parts.append("continuous time")
-    elif told.get("steps") is not None:
-        steps, size = told["steps"], told["step_size"]
-        parts.append(f"{steps} steps of size {_short(size)} (time {_short(steps * size)})")
+    steps, size = configuration.get("steps"), configuration.get("step_size")
+    parts = ["continuous time"] if "solver" in configuration and size is None else []
+    if steps is not None and size is not None:
+        time = f" (time {described(steps * size)})" if isinstance(size, float) else ""
+        parts.append(f"{steps} steps of size {described(size)}{time}")
     for key in ("momentum", "weight_decay"):
-        if told.get(key):
-            parts.append(f"{key.replace('_', ' ')} {_short(told[key])}")
-    if told.get("replicates"):
-        parts.append(f"{told['replicates']} replicate{'' if told['replicates'] == 1 else 's'}")
+        if configuration.get(key):
+            parts.append(f"{key.replace('_', ' ')} {described(configuration[key])}")
+    if configuration.get("replicates"):
+        parts.append(f"{configuration['replicates']} replicate{'' if configuration['replicates'] == 1 else 's'}")
     return ", ".join(parts)
 
 
-def short(told: Mapping[str, Any]) -> str:
+def short(configuration: Mapping[str, Any]) -> str:
     """A name for a run that was given none."""
-    return f"{rule(told)}, {width(told)}"
+    return ", ".join(filter(None, (rule(configuration), width(configuration)))) or "result"
 
 
-def whole(told: Mapping[str, Any]) -> str:
+def whole(run: Run) -> str:
     """All of it, for the list of runs."""
-    return "; ".join(part for part in (f"{rule(told)} at {at_width(told)}", network(told), schedule(told)) if part)
+    held = run.configuration
+    how = " at ".join(filter(None, (rule(held), at_width(held))))
+    return "; ".join(filter(None, (how, network(held), schedule(held)))) or _holds(run.whole)
 
 
 def title(runs: Sequence[Run]) -> str:
     """The title of a page that was given none."""
-    rules = list(dict.fromkeys(rule(run.told) for run in runs))
-    widths = list(dict.fromkeys(width(run.told) for run in runs))
+    rules = _different(rule(run.configuration) for run in runs)
+    widths = _different(width(run.configuration) for run in runs)
     groups = list(dict.fromkeys(run.group for run in runs))
+    if not rules and not all(run.family for run in runs):
+        return _capital(runs[0].name) if len(runs) == 1 else f"{len(runs)} results"
     learned = rules[0] if len(rules) == 1 else f"{len(rules)} learning rules"
     if all(run.family for run in runs):
         learned = f"{len(groups)} learning rules" if len(groups) > 1 else runs[0].family
     elif len(groups) > len(rules):
         learned = f"{learned} in {len(groups)} networks" if len(rules) == 1 else f"{len(groups)} networks and rules"
+    if not widths:
+        return _capital(learned)
     where = f"{', '.join(widths[:-1])} and {widths[-1]}" if len(widths) > 1 else widths[0]
-    name = f"{learned} at {where}" if len(widths) <= 3 else f"{learned} at {len(widths)} widths"
-    return name[:1].upper() + name[1:]
+    return _capital(f"{learned} at {where}" if len(widths) <= 3 else f"{learned} at {len(widths)} widths")
 
 
-def paragraph(runs: Sequence[Run], one_task: bool) -> list[str]:
+def paragraph(runs: Sequence[Run], one_task: bool | None) -> str:
     """What was run and what came of it, a sentence or two each."""
-    told = [run.told for run in runs]
     if len(runs) == 1:
-        one = told[0]
-        what = f"A network with {network(one)}, at {at_width(one)}"
-        return [f"{what}, trained by {rule(one)} on {task(one)}: {schedule(one)}.", _came_of_it(runs[0])]
-    networks, rules, widths, schedules = (
-        list(dict.fromkeys(of(one) for one in told)) for of in (network, rule, at_width, schedule)
+        return " ".join(filter(None, (_trained(runs[0]), *_came_of_it(runs[0]))))
+    networks, rules, widths, schedules, tasks = (
+        _different(of(run.configuration) for run in runs) for of in (network, rule, at_width, schedule, task)
     )
-    return [
-        f"{len(runs)} runs" + (f" of one task: {task(told[0])}." if one_task else " of different tasks."),
-        f"By {_joined(rules)}, at {_joined(widths)}.",
-        f"The networks have {_joined(networks, ', or ')}.",
-        f"Each ran for {_joined(schedules, '; or ')}.",
+    of_task = " of different tasks" if one_task is False else " of one task" if one_task else ""
+    built = all(isinstance(run.configuration.get("net"), Mapping) for run in runs)
+    how = [f"by {_joined(rules)}" if rules else "", f"at {_joined(widths)}" if widths else ""]
+    sentences = [
+        f"{len(runs)} {'runs' if rules else 'results'}{of_task}{f': {tasks[0]}' if one_task and tasks else ''}.",
+        _capital(", ".join(filter(None, how))) + "." if any(how) else "",
+        f"The networks{' have' if built else ':'} {_joined(networks, ', or ')}." if networks else "",
+        f"Each ran for {_joined(schedules, '; or ')}." if schedules else "",
         "Numbers are means ± one standard error over replicates.",
     ]
+    return " ".join(filter(None, sentences))
+
+
+def _trained(run: Run) -> str:
+    """What was trained, how, and on what."""
+    held = run.configuration
+    named = "" if isinstance(held.get("net"), Mapping) else network(held)
+    parts = {"with ": "" if named else network(held), "at ": at_width(held), "trained by ": rule(held)}
+    known = [f"{before}{text}" for before, text in parts.items() if text]
+    if not (known or named):
+        return f"A result that holds {_holds(run.whole)}."
+    text = f"{named}, {', '.join(known)}".removesuffix(", ") if named else f"A network {', '.join(known)}"
+    text += f" on {task(held)}" if task(held) else ""
+    return f"{text}: {schedule(held)}." if schedule(held) else f"{text}."
+
+
+def _came_of_it(run: Run) -> list[str]:
+    """The training loss and the alignment of K at both ends of a run, where it holds them."""
+    changes = []
+    if len(run.times):
+        both = run.result.isel(step=[0, series.last_step(run.result)]).drop_vars("feature_kernel", errors="ignore")
+        measured = {
+            "training loss": series.losses(both).get("training loss"),
+            "task alignment of the eNTK K": observables.task_alignments(both).get("K"),
+        }
+        for name, values in measured.items():
+            if values is not None and np.isfinite(observables.mean(values)).all():
+                ends = [plus_minus(end) for end in series.in_time(both, values).transpose("step", ...)]
+                changes.append((name, *ends))
+    text = ", ".join(
+        f"the {name} {'' if place else 'went '}from {start} to {end}"
+        for place, (name, start, end) in enumerate(changes)
+    )
+    replicates = run.result.sizes.get("replicate", 1)
+    return [
+        f"{_capital(text)}." if text else "",
+        f"Numbers are means ± one standard error over {replicates} replicates." if replicates > 1 else "",
+    ]
+
+
+def _holds(result: xr.Dataset) -> str:
+    """What a result holds that says nothing of where it came from."""
+    held = [str(name).replace("_", " ") for name in result.data_vars]
+    words = {"sample": "sample", "layer": "layer", "step": "recorded time", "replicate": "replicate"}
+    counts = [(result.sizes[dim], name) for dim, name in words.items() if dim in result.sizes]
+    sizes = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
+    return f"{_joined(held)}{f' ({sizes})' if sizes else ''}"
+
+
+def _different(texts: Any) -> list[str]:
+    return [text for text in dict.fromkeys(texts) if text]
 
 
 def _joined(each: Sequence[str], between: str = " and ") -> str:
     return each[0] if len(each) == 1 else f"{', '.join(each[:-1])}{between}{each[-1]}"
 
 
-def _came_of_it(run: Run) -> str:
-    """The training loss and the alignment of K at both ends of a run."""
-    last = series.last_step(run.result)
-    loss = series.in_time(run.result, run.result["loss"])
-    ends = [summary.plus_minus(loss.isel(step=step)) for step in (0, last)]
-    text = f"The training loss went from {ends[0]} to {ends[1]}"
-    if "ntk" in run.result:
-        aligned = series.in_time(run.result, observables.alignment(run.result["ntk"], run.result["target"]))
-        ends = [summary.plus_minus(aligned.isel(step=step)) for step in (0, last)]
-        text += f", the task alignment of the eNTK K from {ends[0]} to {ends[1]}"
-    replicates = run.result.sizes.get("replicate", 1)
-    return f"{text}." + (
-        f" Numbers are means ± one standard error over {replicates} replicates." if replicates > 1 else ""
-    )
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _units(nonlinearity: Any) -> str:
@@ -149,13 +201,9 @@ def _units(nonlinearity: Any) -> str:
     shape = nonlinearity.get("shape")
     if nonlinearity.get("type") == "Gated" and isinstance(shape, Mapping):
         return f"gated linear units with {shape.get('type')} gates"
-    return f"{summary.described(nonlinearity).removesuffix('()')} units"
+    return f"{described(nonlinearity).removesuffix('()')} units"
 
 
 def _spelled(name: str) -> str:
     """DirectFeedbackAlignment as words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() if re.fullmatch(r"([A-Z][a-z]+)+", name) else name
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)

@@ -31,6 +31,15 @@
     redraw();
   });
 
+  // --- Tables that are wider than their place say so.
+  const measured = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const box = target.closest(".scroll");
+      box.parentElement.classList.toggle("wide", box.scrollWidth > box.clientWidth);
+    }
+  });
+  for (const part of document.querySelectorAll(".scroll, .scroll > table")) measured.observe(part);
+
   const holder = byId("kernels-data");
   if (!holder) return;
   const data = JSON.parse(holder.textContent);
@@ -141,7 +150,7 @@
       context.strokeRect(cell.column * cellSize + 1, cell.row * cellSize + 1, Math.max(cellSize - 2, 3), Math.max(cellSize - 2, 3));
     }
     const words = data.kinds[kindNow()].name;
-    canvas.setAttribute("aria-label", `${words} ${symbolNow()} of ${run.name}${when(canvas)}, ${size} samples ordered by class; arrow keys read single entries`);
+    canvas.setAttribute("aria-label", `${words} ${symbolNow()} of ${run.name}${when(canvas)}, ${size} samples${run.classes.length ? " ordered by class" : ""}; arrow keys read single entries`);
   };
 
   const when = (canvas) => {
@@ -176,7 +185,7 @@
   const readPair = () => {
     if (!cell) return hint;
     const { samples, classes } = data.runs[cell.run];
-    return [cell.row, cell.column].map((at) => `sample ${samples[at]} (${classes[at]})`).join(" and ");
+    return [cell.row, cell.column].map((at) => `sample ${samples[at]}${classes.length ? ` (${classes[at]})` : ""}`).join(" and ");
   };
 
   redraw = () => {
