@@ -105,7 +105,7 @@ def common_times(a: xr.Dataset, b: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def same_draw(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether runs of these two configurations draw the same random numbers, and are then not independent."""
-    settings = ("seed", "width", "particles", "monte_carlo_samples", "solver")
+    settings = ("seed", "width", "particles", "solver")
     return "seed" in a and all(a.get(name) == b.get(name) for name in settings)
 
 

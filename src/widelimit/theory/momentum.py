@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from .. import checks
+from ..checks import ArgumentError
 from ..optimizers import SGD
+
+
+def with_step_size(optimizer: Any, solver: str) -> SGD:
+    """The optimiser, whose step size must be a number: only `train` chooses one by itself."""
+    if isinstance(optimizer, str) or (isinstance(optimizer, SGD) and isinstance(optimizer.step_size, str)):
+        raise ArgumentError(
+            f"optimizer: {solver} needs a step size that is a number; pass "
+            'widelimit.SGD(widelimit.suggest_step_size(net, task, rule)), which is what "auto" stands for in train.'
+        )
+    checks.instance("optimizer", optimizer, SGD, "widelimit.SGD(step_size=0.1)")
+    return optimizer
 
 
 @dataclass(frozen=True)

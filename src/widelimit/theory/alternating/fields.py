@@ -1,6 +1,6 @@
-"""The fields of one layer, sample by sample: drawing the Gaussian ones, and solving for the others forward in time.
+"""The fields of one layer, particle by particle: drawing the Gaussian ones, and solving for the others forward in time.
 
-Arrays of fields are (row, sample) with a row for each (step, input[, output_unit]), the step slowest.
+Arrays of fields are (row, particle) with a row for each (step, input[, output_unit]), the step slowest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Units:
         self.nonlinearity = nonlinearity
 
     def respond(self, h: np.ndarray, gate: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """ϕ(h) and ϕ'(h); with a gate, φ̇ h and φ̇. `h` is (row, sample) for one step or several."""
+        """ϕ(h) and ϕ'(h); with a gate, φ̇ h and φ̇. `h` is (row, particle) for one step or several."""
         if gate is None:
             value, slope = _respond(self.nonlinearity, h)
             return np.asarray(value), np.asarray(slope)
@@ -70,21 +70,21 @@ def _curvature(nonlinearity: Nonlinearity, h: jax.Array) -> jax.Array:
 
 
 def matched_noise(
-    generator: np.random.Generator, sizes: dict[str, tuple[int, int]], samples: int
+    generator: np.random.Generator, sizes: dict[str, tuple[int, int]], particles: int
 ) -> dict[str, np.ndarray]:
-    """Standard normal rows of a layer, by name, with exact second moments where the samples suffice.
+    """Standard normal rows of a layer, by name, with exact second moments where the particles suffice.
 
-    Rows have zero mean over the samples and are orthonormal to one another, so that sampled covariances are exact and
-    only higher moments carry a sampling error. At most half as many rows as samples can be matched; those of the first
-    steps come first, and the others are orthogonal to them only.
+    Rows have zero mean over the particles and are orthonormal to one another, so that sampled covariances are exact and
+    only higher moments carry a sampling error. At most half as many rows as particles can be matched; those of the
+    first steps come first, and the others are orthogonal to them only.
 
     **Arguments:** `sizes` gives for each name the number of steps and of rows per step.
     """
-    drawn = {name: generator.standard_normal((steps, rows, samples)) for name, (steps, rows) in sizes.items()}
+    drawn = {name: generator.standard_normal((steps, rows, particles)) for name, (steps, rows) in sizes.items()}
     order = sorted((step, name) for name, (steps, _) in sizes.items() for step in range(steps))
     rows = np.concatenate([drawn[name][step] for step, name in order])
     rows -= rows.mean(axis=1, keepdims=True)
-    matched, rest = np.split(rows, [min(len(rows), samples // 2)])
+    matched, rest = np.split(rows, [min(len(rows), particles // 2)])
     for _ in range(2):  # twice is enough: the second pass removes what rounding left of the first
         root = np.linalg.cholesky(overlap(matched, matched))
         matched = scipy.linalg.solve_triangular(root, matched, lower=True)
@@ -121,7 +121,7 @@ def drawn(root: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """⟨a_i b_j⟩ over samples."""
+    """⟨a_i b_j⟩ over particles."""
     return a @ b.T / a.shape[1]
 
 
@@ -171,7 +171,7 @@ class System:
 
 @dataclass
 class Solution:
-    """The fields that solve a `System`, each (row, sample)."""
+    """The fields that solve a `System`, each (row, particle)."""
 
     h: np.ndarray
     phi: np.ndarray
@@ -181,7 +181,7 @@ class Solution:
 
 
 def solve(system: System) -> Solution:
-    """Forward substitution in time, all samples at once; raises [`Overflow`] where the fields do not stay finite.
+    """Forward substitution in time, all particles at once; raises [`Overflow`] where the fields do not stay finite.
 
     The past of several steps enters in one matrix product, which is most of the work; within such a block it is step
     by step.
@@ -228,7 +228,7 @@ def causal_product(matrix: np.ndarray, fields: np.ndarray, steps: int) -> np.nda
 
 
 def check_finite(fields: np.ndarray, steps: int) -> None:
-    """Raise [`Overflow`] at the first step where a field (row, sample) has no finite second moment."""
+    """Raise [`Overflow`] at the first step where a field (row, particle) has no finite second moment."""
     power = np.einsum("ks,ks->k", fields, fields).reshape(steps, -1).sum(axis=1)
     if not np.all(np.isfinite(power)):
         raise Overflow(int(np.argmin(np.isfinite(power))))

@@ -36,7 +36,7 @@ def iterate(
 ) -> Outcome:
     """Sweep until the residual is below `tolerance`.
 
-    The equations are causal, and so are the roots the samples are drawn with: what happens at a step cannot reach
+    The equations are causal, and so are the roots the particles are drawn with: what happens at a step cannot reach
     earlier ones. A sweep that overflows at some step is therefore repeated for the steps before it alone; once these
     have converged, more are tried. Where the very next step overflows again, the dynamics itself diverges there. An
     iteration that finds no smaller residual for several sweeps (with kinks in ϕ' it can fall into a cycle) is damped

@@ -13,9 +13,9 @@ class Orders:
     """The unknowns of the fixed point, for the first `steps` steps.
 
     Row indices are flattened with the step slowest: (step, sample) for features, (step, sample, output) for
-    gradients. p is what a layer's update carries, δ_μ = Σ_c E_{μc} p_{μc}: the pseudo-gradients g̃ with E = Δ, or for Hebb the
-    features with E = Σ_c Δ_c^p. Lists count layers ℓ = 1..L, or matrices ℓ = 1..L−1, from index 0. Under gradient
-    descent `mixed` and `carrier` are `gradient` itself.
+    gradients. p is what a layer's update carries, δ_μ = Σ_c E_{μc} p_{μc}: the pseudo-gradients g̃ with E = Δ, or
+    for Hebb the features with E = Σ_c Δ_c^p. Lists count layers ℓ = 1..L, or matrices ℓ = 1..L−1, from index 0. Under
+    gradient descent `mixed` and `carrier` are `gradient` itself.
 
     * `feature` Φ^ℓ; `gradient` G^ℓ; `mixed` ⟨g p⟩; `carrier` ⟨p p⟩;
     * `forward` ⟨∂ϕ(h^ℓ)/∂r^ℓ⟩ under gradient descent (A), ⟨∂ϕ(h^ℓ)/∂v^ℓ⟩ under aligned feedback (C);

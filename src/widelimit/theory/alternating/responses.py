@@ -1,4 +1,4 @@
-"""Response functions ⟨∂x_k/∂y_j⟩ from samples: by Gaussian integration by parts, or along each sample's path."""
+"""Response functions ⟨∂x_k/∂y_j⟩ from particles: by Gaussian integration by parts, or along each particle's path."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def keep_causal(matrix: np.ndarray, steps: int, strict: bool) -> np.ndarray:
 def along_paths(
     system: System, solution: Solution, into_z: np.ndarray, z: np.ndarray, shrink: np.ndarray, wanted: set[str]
 ) -> dict[str, np.ndarray]:
-    """Responses as averages of each sample's own Jacobian.
+    """Responses as averages of each particle's own Jacobian.
 
-    With p = ϕ'(h) y the tangents of a sample obey dh = s du + 𝒫 dp and dp = E dh + ϕ' dy, where
+    With p = ϕ'(h) y the tangents of a particle obey dh = s du + 𝒫 dp and dp = E dh + ϕ' dy, where
     E = diag(ϕ'' y) + ϕ' 𝒴 ϕ', so that dh = (I − 𝒫E)^{-1}(s du + 𝒫 ϕ' dy): one triangular inverse and a few products of
-    n×n matrices a sample.
+    n×n matrices a particle.
 
     **Arguments:** `into_z` and `z` make the gradient g = ϕ'(h) z; `shrink` s (row); `wanted` some of "forward"
     ⟨∂ϕ/∂y⟩, "backward" ⟨∂g/∂u⟩ and "feedback" ⟨∂p/∂u⟩.
     """
-    rows, samples = solution.h.shape
+    rows, particles = solution.h.shape
     units, outputs = len(solution.p) // rows, len(z) // rows
     curvature, identity = system.units.curvature(solution.h), np.eye(rows)
     found = {
@@ -64,8 +64,8 @@ def along_paths(
         "feedback": np.zeros((len(solution.p), rows)),
     }
     if system.units.nonlinearity.linear:
-        samples = 1  # all have the same Jacobian
-    for n in range(samples):
+        particles = 1  # all have the same Jacobian
+    for n in range(particles):
         slope, own = solution.slope[:, n], np.diag(solution.slope[:, n])
         if solution.y is not None:
             own = _jacobian(curvature[:, n], slope, solution.y[:, n], system.into_y, units)
@@ -81,7 +81,7 @@ def along_paths(
             found["feedback"] += own @ inverse
     found["backward"] *= shrink
     found["feedback"] *= shrink
-    return {name: found[name] / samples for name in wanted}
+    return {name: found[name] / particles for name in wanted}
 
 
 def _jacobian(

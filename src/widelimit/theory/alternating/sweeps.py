@@ -61,7 +61,7 @@ class Sweeper:
         task: Task,
         feedback: Feedback,
         memory: Memory,
-        samples: int,
+        particles: int,
         pathwise: bool,
         generator: np.random.Generator,
     ):
@@ -72,7 +72,7 @@ class Sweeper:
         self.input_kernel = task.x @ task.x.T / task.x.shape[1]
         self._coordinates = _coordinates(task.x)
         self._noise = [
-            matched_noise(generator, self._noise_sizes(layer, len(memory.initial)), samples)
+            matched_noise(generator, self._noise_sizes(layer, len(memory.initial)), particles)
             for layer in range(1, self.depth + 1)
         ]
         self._gates = [

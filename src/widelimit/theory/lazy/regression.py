@@ -14,11 +14,13 @@ from ... import checks
 from ...checks import ArgumentError
 from ...memory import require_memory
 from ...networks import MLP, Architecture
+from ...optimizers import SGD
 from ...problem import SquaredError, Task
 from ...progress import progress_bar
 from ...rules import Rule
 from ..feedback import Feedback, Source, feedback_of, hebbian_share
 from ..labels import labelled, losses
+from ..momentum import with_step_size
 from ..networks import fully_connected
 from .connections import Matrices
 from .dynamics import Schedule, Solution, general, squared
@@ -31,9 +33,9 @@ def lazy(
     rule: Rule | None = None,
     *,
     times: float | Sequence[float] | np.ndarray | None = None,
-    step_size: float | None = None,
+    optimizer: SGD | None = None,
     steps: int | Sequence[int] | np.ndarray | None = None,
-    record: Sequence[str] | None = None,
+    kernels: Sequence[str] | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """The infinitely wide network in the lazy limit γ0 → 0 (paper, Table 2 and App. D).
@@ -60,10 +62,11 @@ def lazy(
     - `net`, `task`, `rule`: as for `train`; the rule is gradient descent unless given. The richness plays no role: it
       is taken to zero.
     - `times`: gradient flow at these times t ≥ 0, ascending, `math.inf` allowed; **or**
-    - `step_size` η and `steps`: steps 0..`steps`, or those listed, as `train` takes them at small richness.
-    - `record`: which kernels the result holds, of feature_kernel, gradient_kernel, pseudo_gradient_kernel, ntk_term,
+    - `optimizer` and `steps`: steps 0..`steps`, or those listed, as `train` takes them at small richness. [`SGD`] has a
+      step size that is a number here, and neither momentum nor weight decay.
+    - `kernels`: which kernels the result holds, of feature_kernel, gradient_kernel, pseudo_gradient_kernel, ntk_term,
       ntk and test_ntk; by default all. Each takes P² C² numbers, those with layers as many for each layer; for large
-      tasks choose some, or none by `record=()`.
+      tasks choose some, or none by `kernels=()`.
     - `progress`: show a progress bar; by default on a terminal only.
 
     **Returns:** the labelled result, without replicates. What does not change in time has no `step` dimension.
@@ -77,40 +80,44 @@ def lazy(
     checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     feedback = feedback_of(rule, "theory.lazy")
-    schedule = _schedule(times, step_size, steps)
+    schedule = _schedule(times, optimizer, steps)
     exact = isinstance(task.loss, SquaredError)
     if not exact and math.isinf(schedule.times[-1]):
         raise ArgumentError(
             "times: t = ∞ is covered for SquaredError, whose minimum is reached; got the loss "
             f"{type(task.loss).__name__}, under which outputs can grow for ever. Give finite times."
         )
-    names = _recorded(record, len(task.x_test) > 0)
+    names = _chosen(kernels, len(task.x_test) > 0)
     _check_memory(net, task, len(schedule.times), names, exact)
     began = time.perf_counter()
-    kernels = TaskKernels(net, task, feedback.correlation, names)
-    with _bar(kernels.pairs, "kernels", " pairs", progress) as bar:
-        kernels.compute(bar)
+    computed = TaskKernels(net, task, feedback.correlation, names)
+    with _bar(computed.pairs, "kernels", " pairs", progress) as bar:
+        computed.compute(bar)
     if exact:
         with _bar(1, "eigenmodes", "", progress) as bar:
             if task.samples > 1500:  # seconds without a step to show
                 bar.refresh()
-            solution = squared(kernels.tangent, kernels.test_tangent, task.y, schedule)
+            solution = squared(computed.tangent, computed.test_tangent, task.y, schedule)
             bar.update(1)
     else:
         what = " times" if schedule.steps is None else " steps"
         solution = general(
-            kernels.tangent, kernels.test_tangent, task, schedule, lambda total: _bar(total, "outputs", what, progress)
+            computed.tangent,
+            computed.test_tangent,
+            task,
+            schedule,
+            lambda total: _bar(total, "outputs", what, progress),
         )
     variables = {
         "output": solution.output,
         "regression_coefficient": solution.coefficients,
-        "pseudo_gradient_norm": _pseudo_gradient_norm(feedback, kernels, solution, task),
-        **kernels.kept,
+        "pseudo_gradient_norm": _pseudo_gradient_norm(feedback, computed, solution, task),
+        **computed.kept,
     }
     if len(task.x_test):
         variables["test_output"] = solution.test_output
     settings = {
-        "step_size": step_size,
+        "step_size": None if schedule.steps is None else schedule.step_size,
         "steps": None if schedule.steps is None else int(schedule.steps[-1]),
         "null_modes": solution.null_modes,
         "seconds": time.perf_counter() - began,
@@ -154,19 +161,24 @@ def kernel_of_angle(net: MLP, rule: Rule | None, theta: float | Sequence[float] 
     )
 
 
-def _schedule(times, step_size, steps) -> Schedule:
+def _schedule(times, optimizer, steps) -> Schedule:
     """The times at which outputs are wanted, from the arguments."""
-    if (times is None) == (step_size is None and steps is None):
+    if (times is None) == (optimizer is None and steps is None):
         raise ArgumentError(
-            "times: give either times (gradient flow), or step_size and steps (training in steps); got "
+            "times: give either times (gradient flow), or optimizer and steps (training in steps); got "
             + ("neither." if times is None else "both.")
         )
     if times is not None:
-        wanted = _ascending("times", times)
-        return Schedule(wanted)
-    if step_size is None or steps is None:
-        raise ArgumentError(f"{'step_size' if step_size is None else 'steps'} must be given too, or times alone.")
-    checks.number("step_size", step_size, above=0)
+        return Schedule(_ascending("times", times))
+    if optimizer is None or steps is None:
+        raise ArgumentError(f"{'optimizer' if optimizer is None else 'steps'} must be given too, or times alone.")
+    optimizer = with_step_size(optimizer, "theory.lazy")
+    if optimizer.momentum or optimizer.weight_decay:
+        raise ArgumentError(
+            f"optimizer: theory.lazy takes plain steps; got momentum {float(optimizer.momentum):g} and weight decay "
+            f"{float(optimizer.weight_decay):g}. train(..., width=math.inf) at a small richness takes both."
+        )
+    step_size = float(optimizer.step_size)
     if np.ndim(steps) == 0:
         checks.integer("steps", steps, at_least=0, at_most=10**7)
         numbers = np.arange(int(steps) + 1)  # type: ignore[arg-type]
@@ -175,7 +187,7 @@ def _schedule(times, step_size, steps) -> Schedule:
         if not np.array_equal(listed, np.floor(listed)) or np.isinf(listed).any():
             raise ArgumentError("steps must be a whole number, or a list of whole numbers.")
         numbers = listed.astype(int)
-    return Schedule(numbers * float(step_size), numbers, float(step_size))
+    return Schedule(numbers * step_size, numbers, step_size)
 
 
 def _ascending(name: str, values) -> np.ndarray:
@@ -191,12 +203,13 @@ def _ascending(name: str, values) -> np.ndarray:
     return found
 
 
-def _recorded(record: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
-    if isinstance(record, str) or not (record is None or isinstance(record, Sequence)):
-        raise ArgumentError(f"record must be a list of names, for example record=('ntk',); got {record!r}.")
-    names = KERNELS if record is None else tuple(dict.fromkeys(record))
+def _chosen(kernels: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
+    """The names of the kernels that the result holds."""
+    if isinstance(kernels, str) or not (kernels is None or isinstance(kernels, Sequence)):
+        raise ArgumentError(f"kernels must be a list of names, for example kernels=('ntk',); got {kernels!r}.")
+    names = KERNELS if kernels is None else tuple(dict.fromkeys(kernels))
     for name in names:
-        checks.known("record", name, KERNELS)
+        checks.known("kernels", name, KERNELS)
     return names if tests else tuple(name for name in names if name != "test_ntk")
 
 
@@ -239,7 +252,7 @@ def _check_memory(net: Architecture, task: Task, times: int, names: Sequence[str
     require_memory(
         sum(parts.values()),
         parts=parts,
-        remedy="Record fewer kernels (record=() keeps none), ask for fewer times, or take fewer samples.",
+        remedy="Keep fewer kernels (kernels=() keeps none), ask for fewer times, or take fewer samples.",
     )
 
 

@@ -18,7 +18,7 @@ from ...progress import progress_bar
 from ...rules import Rule
 from ..feedback import Feedback, Source, feedback_of
 from ..labels import labelled
-from ..momentum import Memory
+from ..momentum import Memory, with_step_size
 from ..networks import fully_connected
 from .fields import PRIMITIVES, LinearFields
 
@@ -28,10 +28,8 @@ def linear(
     task: Task,
     rule: Rule | None = None,
     *,
-    step_size: float,
+    optimizer: SGD,
     steps: int,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """The exact infinite-width dynamics of a deep linear network, with all two-time kernels and response functions.
@@ -40,8 +38,9 @@ def linear(
     outputs, test points (the paper's App. E in discrete time). Kernels over (step, sample) are kept, so memory
     grows as (P T)² and time as (P T)³; `train` is linear in T and serves long runs.
 
-    **Arguments:** `net` with the nonlinearity `Linear()`; `task`; `rule`, gradient descent unless given; `step_size` η,
-    `steps`, `momentum`, `weight_decay` as for `train`; `progress`: show a bar, by default on a terminal only.
+    **Arguments:** `net` with the nonlinearity `Linear()`; `task`; `rule`, gradient descent unless given; `optimizer`
+    [`SGD`], whose step size is a number, and `steps`, as for `train`; `progress`: show a bar, by default on a terminal
+    only.
 
     **Returns:** the labelled result at steps 0..`steps`, without replicates, with Φ, G, G̃ and G̃̃ at all pairs of steps
     and, for L ≥ 2, the response functions A, B, C and D of the hidden matrices. A and C are taken with respect to what
@@ -60,7 +59,7 @@ def linear(
         )
     feedback = feedback_of(rule, "theory.linear")
     checks.integer("steps", steps, at_least=0)
-    optimizer = SGD(step_size, momentum, weight_decay)
+    step_size = float(with_step_size(optimizer, "theory.linear").step_size)
     _check_memory(net, task, feedback, steps)
     solution = LinearFields(net, task, feedback, Memory.of(optimizer, steps))
     bar = progress_bar(progress, iterable=range(steps + 1), desc="theory.linear", unit="step")
@@ -86,10 +85,10 @@ def linear(
         times=numbers * step_size,
         steps=numbers,
         settings={
-            "step_size": float(step_size),
+            "step_size": step_size,
             "steps": int(steps),
-            "momentum": float(momentum),
-            "weight_decay": float(weight_decay),
+            "momentum": float(optimizer.momentum),
+            "weight_decay": float(optimizer.weight_decay),
         },
     )
 
