@@ -15,6 +15,7 @@ from widelimit.precision import at_precision
 from widelimit.simulation import planning
 from widelimit.simulation.training import TrainingInterrupted
 from widelimit.theory import ConvergenceWarning, alternating
+from widelimit.theory.alternating import estimates
 from widelimit.theory.alternating.fields import Overflow
 from widelimit.theory.alternating.sweeps import Sweeper
 
@@ -105,7 +106,7 @@ def test_pathwise_responses_agree_with_training(rule):
 
 @pytest.mark.parametrize("rule", ["gd", pytest.param("fa-half", marks=pytest.mark.slow)])
 def test_without_responses_it_would_not_agree(rule, monkeypatch):
-    monkeypatch.setattr(Sweeper, "_by_parts", lambda *arguments: {})
+    monkeypatch.setattr(estimates, "by_parts", lambda *arguments: None)
     found, limit = solve_both(rule, "tanh", 2)
     with pytest.raises(AssertionError, match="standard errors apart"):
         assert_agree_statistically(amplitudes(found, limit), amplitudes(limit, limit), 0.02)

@@ -9,7 +9,7 @@ import pytest
 from helpers import RULES, assert_agree_statistically, assert_same, relative_error, small_task
 
 import widelimit as wl
-from widelimit.theory.momentum import Memory
+from widelimit.theory.momentum import OptimizerMemory
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0}
 MOVING = {"momentum": 0.6, "weight_decay": 0.4}
@@ -128,7 +128,7 @@ def test_responses_explain_the_kernels(rule):
 
 
 def test_memory_of_plain_steps():
-    memory = Memory.of(wl.SGD(0.1), 3)
+    memory = OptimizerMemory.of(wl.SGD(0.1), 3)
     assert np.array_equal(memory.initial, np.ones(4))
     assert np.array_equal(memory.learned, 0.1 * np.tril(np.ones((4, 4)), -1))
 
@@ -141,7 +141,7 @@ def test_memory_is_what_the_optimiser_does_to_one_weight():
         velocity = momentum * velocity + size * change
         weight = (1 - size * decay) * weight + velocity
         path.append(weight)
-    memory = Memory.of(wl.SGD(size, momentum, decay), 6)
+    memory = OptimizerMemory.of(wl.SGD(size, momentum, decay), 6)
     assert np.allclose(1.5 * memory.initial + memory.learned[:, :6] @ changes, path, rtol=1e-13)
 
 

@@ -24,7 +24,7 @@ def with_step_size(optimizer: Any, solver: str) -> SGD:
 
 
 @dataclass(frozen=True)
-class Memory:
+class OptimizerMemory:
     """Weights at step k are W_k = initial_k W_0 + Σ_{j<k} learned_kj c_j, with c_j the change at step j per time.
 
     For plain steps initial_k = 1 and learned_kj = η for j < k. Weight decay λ makes initial_k = (1 − ηλ)^k; momentum β
@@ -35,7 +35,7 @@ class Memory:
     learned: np.ndarray
 
     @classmethod
-    def of(cls, optimizer: SGD, steps: int) -> Memory:
+    def of(cls, optimizer: SGD, steps: int) -> OptimizerMemory:
         """The memory at steps 0..`steps`."""
         size, momentum = float(optimizer.step_size), float(optimizer.momentum)
         keep = 1 - size * float(optimizer.weight_decay)

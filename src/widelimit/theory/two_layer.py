@@ -26,7 +26,7 @@ from ..checks import ArgumentError
 from ..networks import MLP, Linear
 from ..problem import Task
 from ..rules import GradientDescent, Rule
-from .feedback import Source, feedback_of
+from .feedback import FeedbackKind, feedback_of
 from .labels import labelled
 
 _PRECISION = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-13}
@@ -110,10 +110,10 @@ def _times(times: Sequence[float]) -> np.ndarray:
 def _model(rule: Rule | None, y: np.ndarray, richness: float) -> _Model:
     rule = GradientDescent() if rule is None else rule
     feedback = feedback_of(rule, "theory.two_layer")
-    match feedback.source:
-        case Source.GRADIENT:
+    match feedback.kind:
+        case FeedbackKind.GRADIENT:
             return _GradientDescent(y, richness)
-        case Source.CHAIN | Source.DIRECT:
+        case FeedbackKind.CHAIN | FeedbackKind.DIRECT:
             return _Feedback(y, richness, feedback.correlation)
         case _ if feedback.error_power == 2:
             return _Hebbian(y, richness)

@@ -20,13 +20,13 @@ from ...problem import Task
 from ...programs import make_room
 from ...progress import progress_bar
 from ...rules import Rule
-from ..feedback import Feedback, Source, feedback_of
+from ..feedback import FeedbackKind, FeedbackLaw, feedback_of
 from ..labels import labelled
-from ..momentum import Memory, with_step_size
+from ..momentum import OptimizerMemory, with_step_size
 from ..networks import fully_connected
-from .fields import Units
+from .fields import ArrayNonlinearity
 from .iteration import Outcome, iterate
-from .output import ErrorSignal
+from .replicate import Replicate
 from .sweeps import Sweeper
 from .variables import variables_of
 
@@ -119,7 +119,7 @@ def alternating(
         "seed": seed,
     }
     began = time.perf_counter()
-    memory = Memory.of(optimizer, steps)
+    memory = OptimizerMemory.of(optimizer, steps)
     outcomes: list[Outcome] = []
     bar = progress_bar(
         progress,
@@ -135,14 +135,14 @@ def alternating(
     with at_precision("float64"), bar:
         for index in range(replicates):
             generator = np.random.default_rng([seed, index])
-            sweeper = Sweeper(net, task, feedback, memory, particles, pathwise, generator)
-            outcomes.append(iterate(sweeper, steps + 1, update_speed, tolerance, max_sweeps, tell))
+            replicate = Replicate(net, task, feedback, memory, particles, generator)
+            outcomes.append(iterate(Sweeper(replicate, pathwise), steps + 1, update_speed, tolerance, max_sweeps, tell))
             bar.update((index + 1) * max_sweeps - bar.n)
             if outcomes[-1].interrupted:
                 break
         settings["seconds"] = time.perf_counter() - began
         kept = max(outcome.orders.steps for outcome in outcomes)
-        variables = _gathered(outcomes, kept, ErrorSignal(task, feedback), feedback, sweeper.input_kernel)
+        variables = _gathered(outcomes, kept, replicate)
     result = labelled(
         variables,
         solver="theory.alternating",
@@ -170,7 +170,7 @@ def _pathwise(net: MLP, responses: str | None) -> bool:
     if not isinstance(responses, str):
         raise ArgumentError(f"responses must be one of {', '.join(RESPONSES)}, or None; got {responses!r}.")
     checks.known("responses", responses, RESPONSES)
-    if responses == "pathwise" and not Units(net.nonlinearity).smooth:
+    if responses == "pathwise" and not ArrayNonlinearity(net.nonlinearity).smooth:
         raise ArgumentError(
             f"responses: the derivative of {type(net.nonlinearity).__name__} jumps, which pathwise Jacobians miss; "
             "pass responses='by parts', which is right for every nonlinearity."
@@ -178,12 +178,14 @@ def _pathwise(net: MLP, responses: str | None) -> bool:
     return responses == "pathwise"
 
 
-def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int, particles: int, replicates: int) -> None:
+def _check_memory(net: MLP, task: Task, feedback: FeedbackLaw, steps: int, particles: int, replicates: int) -> None:
     """Raise if the fields of a layer and the order parameters do not fit into memory."""
     rows, outputs, depth = (steps + 1) * task.samples, task.outputs, net.hidden_layers
-    chain = feedback.source is Source.CHAIN
+    chain = feedback.kind is FeedbackKind.CHAIN
     wide = rows * outputs
-    per_layer = rows + wide * (feedback.source is Source.GRADIENT) + wide * chain * (2 if feedback.correlation else 1)
+    per_layer = (
+        rows + wide * (feedback.kind is FeedbackKind.GRADIENT) + wide * chain * (2 if feedback.correlation else 1)
+    )
     fields = 8.0 * particles * (depth * per_layer + 4 * rows + 5 * wide)
     orders = 8.0 * (depth * (rows**2 + wide**2 * (3 if chain else 1) + 3 * rows * wide) * 2 + 6 * wide**2)
     result = 8.0 * replicates * depth * (2 * rows**2 + 3 * wide**2 + 4 * rows * wide) * 2
@@ -199,21 +201,19 @@ def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int, particle
     )
 
 
-def _gathered(
-    outcomes: list[Outcome], steps: int, error: ErrorSignal, feedback: Feedback, input_kernel: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The variables of all replicates."""
-    each = [
-        variables_of(outcome.orders, steps, error.signal(outcome.orders.output), input_kernel, feedback)
-        for outcome in outcomes
-    ]
-    found = {name: np.stack([one[name] for one in each]) for name in each[0]}
+def _gathered(outcomes: list[Outcome], steps: int, last: Replicate) -> dict[str, np.ndarray]:
+    """The variables of all replicates; what the result needs of a replicate is the same in each."""
+    by_replicate = []
+    for outcome in outcomes:
+        error = last.error.signal(outcome.orders.output)
+        by_replicate.append(variables_of(outcome.orders, steps, error, last.input_kernel, last.feedback))
+    variables = {name: np.stack([arrays[name] for arrays in by_replicate]) for name in by_replicate[0]}
     longest = max(len(outcome.residuals) for outcome in outcomes)
-    found["residual"] = np.full((len(outcomes), longest), np.nan)
-    for row, outcome in zip(found["residual"], outcomes, strict=True):
+    variables["residual"] = np.full((len(outcomes), longest), np.nan)
+    for row, outcome in zip(variables["residual"], outcomes, strict=True):
         row[: len(outcome.residuals)] = outcome.residuals
-    found["diverged_step"] = np.array([outcome.diverged_at for outcome in outcomes])
-    return found
+    variables["diverged_step"] = np.array([outcome.diverged_at for outcome in outcomes])
+    return variables
 
 
 def _verdict(outcomes: list[Outcome], steps: int, step_size: float, tolerance: float) -> str:

@@ -14,7 +14,7 @@ from ...networks import MLP
 from ...problem import Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ..feedback import Feedback, Source, feedback_of, hebbian_share
+from ..feedback import FeedbackKind, FeedbackLaw, feedback_of, hebbian_share
 from ..labels import labelled, losses
 from ..networks import fully_connected
 from .hebbian import local_covariance
@@ -75,7 +75,7 @@ def fluctuations(
     checks.integer("seed", seed, at_least=0)
     amplitude = _local_amplitude(feedback, task)
     _check_memory(net.hidden_layers, task.samples, points, feedback)
-    local = feedback.source is Source.LOCAL
+    local = feedback.kind is FeedbackKind.LOCAL
     with progress_bar(
         progress,
         total=(2 if local else 1) * net.hidden_layers + 2,
@@ -142,22 +142,22 @@ def _arriving(duals: list[Dual]) -> list[np.ndarray]:
     return kernels
 
 
-def _pseudo_backward(feedback: Feedback, gradient: Backward) -> Backward:
+def _pseudo_backward(feedback: FeedbackLaw, gradient: Backward) -> Backward:
     """What the rule sends backward beside the gradient."""
-    if feedback.source is Source.GRADIENT:
+    if feedback.kind is FeedbackKind.GRADIENT:
         return gradient
     arriving, rho = gradient.gradient, feedback.correlation
     pairs = Pairs.ordered(len(arriving[0]))
-    if feedback.source is Source.DIRECT:
+    if feedback.kind is FeedbackKind.DIRECT:
         return Backward(arriving, [np.zeros_like(a) for a in arriving], [np.ones_like(a) for a in arriving], 0.0, pairs)
     # z̃ of layer ℓ is ρ times correlated with z, on top of the ρ^{L−ℓ} of g̃^{ℓ+1} with g^{ℓ+1}.
     between = [rho ** (len(arriving) - layer) * kernel for layer, kernel in enumerate(arriving)]
     return Backward(arriving, between, arriving, rho, pairs)
 
 
-def _local_amplitude(feedback: Feedback, task: Task) -> np.ndarray:
+def _local_amplitude(feedback: FeedbackLaw, task: Task) -> np.ndarray:
     """a_μ in g̃_μ = a_μ ϕ(h_μ) of Hebbian learning: Δ^{p−1} at f = 0."""
-    if feedback.source is not Source.LOCAL:
+    if feedback.kind is not FeedbackKind.LOCAL:
         return np.ones(task.samples)
     if task.outputs > 1:
         raise ArgumentError(
@@ -213,7 +213,7 @@ def _means(
     }
 
 
-def _check_memory(layers: int, samples: int, points: int, feedback: Feedback) -> None:
+def _check_memory(layers: int, samples: int, points: int, feedback: FeedbackLaw) -> None:
     """Raise if the covariances and what leads to them take more memory than there is."""
     pairs = samples * (samples + 1) // 2
     covariance = layers**2 * samples**4
@@ -223,7 +223,7 @@ def _check_memory(layers: int, samples: int, points: int, feedback: Feedback) ->
         4 * (2 * layers * pairs) ** 2,  # the covariance of all pairs in all layers
         2 * (2 * layers * pairs) ** 2 + 4 * covariance,  # the same in full
     ]
-    if feedback.source is not Source.GRADIENT:
+    if feedback.kind is not FeedbackKind.GRADIENT:
         deviations = layers * (pairs + samples**2)
         stages.append(result + 4 * deviations * samples**2 + 6 * (pairs + samples**2) ** 2)
         stages.append(result + 16 * points * samples + 4 * samples**4)

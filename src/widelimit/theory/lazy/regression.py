@@ -18,7 +18,7 @@ from ...optimizers import SGD
 from ...problem import SquaredError, Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ..feedback import Feedback, Source, feedback_of, hebbian_share
+from ..feedback import FeedbackKind, FeedbackLaw, feedback_of, hebbian_share
 from ..labels import labelled, losses
 from ..momentum import with_step_size
 from ..networks import fully_connected
@@ -213,14 +213,14 @@ def _chosen(kernels: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
     return names if tests else tuple(name for name in names if name != "test_ntk")
 
 
-def _pseudo_gradient_norm(feedback: Feedback, kernels: TaskKernels, solution: Solution, task: Task) -> np.ndarray:
+def _pseudo_gradient_norm(feedback: FeedbackLaw, kernels: TaskKernels, solution: Solution, task: Task) -> np.ndarray:
     """⟨g̃g̃⟩ of each sample: (layer, sample, output_unit), for Hebbian learning (step, layer, sample, output_unit)."""
     own, mean = kernels.own, kernels.connections.mean
-    if feedback.source is Source.LOCAL:
+    if feedback.kind is FeedbackKind.LOCAL:
         weight = hebbian_share(losses(task, {"output": solution.output})["error"], feedback.error_power)
         return weight[:, None] ** 2 * np.stack(list(map(mean, own.features[1:])))[:, :, None]
     top = kernels.connections.top(own.features[0])
-    direct = feedback.source is Source.DIRECT
+    direct = feedback.kind is FeedbackKind.DIRECT
     norm = np.stack([mean(g) for g in ([slope * top for slope in own.slopes] if direct else own.gradients[:-1])])
     return np.repeat(norm[:, :, None], task.outputs, axis=2)
 

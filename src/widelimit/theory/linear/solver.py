@@ -16,11 +16,11 @@ from ...optimizers import SGD
 from ...problem import Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ..feedback import Feedback, Source, feedback_of
+from ..feedback import FeedbackKind, FeedbackLaw, feedback_of
 from ..labels import labelled
-from ..momentum import Memory, with_step_size
+from ..momentum import OptimizerMemory, with_step_size
 from ..networks import fully_connected
-from .fields import PRIMITIVES, LinearFields
+from .substitution import ForwardSubstitution
 
 
 def linear(
@@ -61,11 +61,10 @@ def linear(
     checks.integer("steps", steps, at_least=0)
     step_size = float(with_step_size(optimizer, "theory.linear").step_size)
     _check_memory(net, task, feedback, steps)
-    solution = LinearFields(net, task, feedback, Memory.of(optimizer, steps))
+    substitution = ForwardSubstitution(net, task, feedback, OptimizerMemory.of(optimizer, steps))
     bar = progress_bar(progress, iterable=range(steps + 1), desc="theory.linear", unit="step")
     for step in bar:
-        solution.advance(step)
-        if solution.diverged(step):
+        if not substitution.advance(step):
             bar.close()
             warnings.warn(
                 f"The network diverged at step {step} (time {step * step_size:g}); the steps before that are kept. "
@@ -74,10 +73,9 @@ def linear(
                 stacklevel=2,
             )
             break
-    kept = solution.solved
-    numbers = np.arange(kept)
+    numbers = np.arange(substitution.solved)
     return labelled(
-        solution.variables(),
+        substitution.variables(),
         solver="theory.linear",
         net=net,
         task=task,
@@ -93,11 +91,11 @@ def linear(
     )
 
 
-def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int) -> None:
+def _check_memory(net: MLP, task: Task, feedback: FeedbackLaw, steps: int) -> None:
     forward = (steps + 1) * task.samples
     backward, tests = forward * task.outputs, (steps + 1) * len(task.x_test)
-    variables = forward + backward * (len(PRIMITIVES[feedback.source]) - 1)
-    fields = (forward + (1 + (feedback.source is not Source.GRADIENT)) * backward) * variables
+    primitive = forward + backward * (1 + feedback.frozen)  # u, r and, where feedback is frozen, p
+    fields = (forward + (1 + (feedback.kind is not FeedbackKind.GRADIENT)) * backward) * primitive  # h, g and g̃
     # Coefficients, kernels, and the copies of the kernels and responses that are the result.
     numbers = net.hidden_layers * (fields + 2 * forward**2 + 12 * backward**2) + 6 * tests * (forward + backward)
     require_memory(
