@@ -17,10 +17,10 @@ from ...rules import Rule
 from ..feedback import FeedbackKind, FeedbackLaw, feedback_of, hebbian_share
 from ..labels import labelled, losses
 from ..networks import fully_connected
+from .equations import Backward, DeviationEquations
 from .hebbian import local_covariance
 from .moments import Moments, Pairs, gate_kernel, gate_points, moments, multiplicative_moments
 from .responses import Dual, dual_with_responses, multiplicative
-from .system import Backward, System
 
 
 def fluctuations(
@@ -85,8 +85,8 @@ def fluctuations(
         features, duals, scatter = _layers(net, task, points, seed, bar.update)
         arriving = _arriving(duals)
         gradient = Backward(arriving, arriving, arriving, 1.0, Pairs.unordered(task.samples))
-        system = System(duals, scatter, gradient)
-        variables = _gradient_covariances(system, width)
+        equations = DeviationEquations(duals, scatter, gradient)
+        variables = _gradient_covariances(equations, width)
         bar.update()
         if local:
             pseudo = [np.zeros_like(kernel) for kernel in arriving]
@@ -97,8 +97,8 @@ def fluctuations(
             backward = _pseudo_backward(feedback, gradient)
             pseudo = backward.mean(duals)
             if backward is not gradient:
-                system = System(duals, scatter, backward)
-            tangent = system.covariance(system.tangent_readout(features)) / width
+                equations = DeviationEquations(duals, scatter, backward)
+            tangent = equations.covariance(equations.tangent_readout(features)) / width
             variables["ntk_covariance"] = _unfold(tangent, backward.pairs)
         bar.update()
     means = _means(task, features, gradient.mean(duals), pseudo)
@@ -173,12 +173,12 @@ def _local_amplitude(feedback: FeedbackLaw, task: Task) -> np.ndarray:
     return hebbian_share(error, feedback.error_power)[:, 0]
 
 
-def _gradient_covariances(system: System, width: int) -> dict[str, np.ndarray]:
+def _gradient_covariances(equations: DeviationEquations, width: int) -> dict[str, np.ndarray]:
     """The covariances of Φ and G, in full."""
-    covariance, layers = system.covariance() / width, range(1, system.layers + 1)
+    covariance, layers = equations.covariance() / width, range(1, equations.layers + 1)
     index = {
-        "feature": np.concatenate([system.forward(layer) for layer in layers]),
-        "gradient": np.concatenate([system.behind(layer) for layer in layers]),
+        "feature": np.concatenate([equations.forward(layer) for layer in layers]),
+        "gradient": np.concatenate([equations.behind(layer) for layer in layers]),
     }
     unfolded = {}
     for name, first, second in (
@@ -186,9 +186,9 @@ def _gradient_covariances(system: System, width: int) -> dict[str, np.ndarray]:
         ("gradient_kernel_covariance", "gradient", "gradient"),
         ("feature_gradient_covariance", "feature", "gradient"),
     ):
-        size = system.layers, len(system.forward_pairs)
+        size = equations.layers, len(equations.forward_pairs)
         block = covariance[np.ix_(index[first], index[second])].reshape(*size, *size)
-        unfolded[name] = _unfold(block.transpose(0, 2, 1, 3), system.forward_pairs)
+        unfolded[name] = _unfold(block.transpose(0, 2, 1, 3), equations.forward_pairs)
     return unfolded
 
 
