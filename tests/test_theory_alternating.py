@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from helpers import KERNELS, NONLINEARITIES, RULES, assert_agree_statistically, assert_same, relative_error, small_task
@@ -12,7 +11,7 @@ from test_exact import LinearTheory
 
 import widelimit as wl
 from widelimit.precision import at_precision
-from widelimit.simulation import planning
+from widelimit.simulation import step
 from widelimit.simulation.training import TrainingInterrupted
 from widelimit.theory import ConvergenceWarning, alternating
 from widelimit.theory.alternating import estimates
@@ -185,14 +184,21 @@ def deferred_fields(rule, steps, replicates):
     """For each replicate ϕ^1, g^2 and g̃^2 of every step, and the noise u, y that the matrix between gave ϕ and g̃."""
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task()
     rows = task.samples * (steps + 1)
-    width = planning.planned_width(wl.Infinite(1500, capacity=rows, tolerance=0.0), net, task, steps)
+    simulation = wl.initialize(
+        net,
+        task,
+        RULES[rule],
+        width=wl.Infinite(1500, capacity=rows, tolerance=0.0),
+        optimizer=wl.SGD(0.1),
+        steps=steps,
+        record=wl.Record(fields=True),
+        seed=3,
+    )
     with at_precision("float64"):
-        dynamics, given = planning.prepare(net, task, RULES[rule], wl.SGD(0.1), width, "float64", True, fields=True)
-        advance = jax.jit(dynamics.advance)
         for replicate in range(replicates):
-            state, kept = dynamics.start(given, (3, replicate)), []
+            state, kept = simulation.start(replicate), []
             for _ in range(steps + 1):
-                state, record = advance(given, state)
+                state, record = step.compiled_advance(simulation.program, simulation.settings, state)
                 fields = record["fields"]
                 feature = fields["feature"][0, :, 0]  # one position, one output
                 kept.append((feature, *(fields[name][1, :, 0, 0] for name in ("gradient", "pseudo_gradient"))))

@@ -2,12 +2,13 @@
 
 from .alternating import ConvergenceWarning, alternating
 from .fluctuations import fluctuations, relu_variance
-from .lazy import SingularKernelWarning, kernel_of_angle, lazy
+from .lazy import LongRunWarning, SingularKernelWarning, kernel_of_angle, lazy
 from .linear import linear
 from .two_layer import two_layer, two_layer_fixed_point
 
 __all__ = [
     "ConvergenceWarning",
+    "LongRunWarning",
     "SingularKernelWarning",
     "alternating",
     "fluctuations",

@@ -60,7 +60,7 @@ def feedback_of(rule: Rule | None, solver: str, covered: Iterable[FeedbackKind] 
         case GradientDescent():
             law = FeedbackLaw(FeedbackKind.GRADIENT, 1.0)
         case FeedbackAlignment():
-            law = FeedbackLaw(FeedbackKind.CHAIN, rule.correlation)
+            law = FeedbackLaw(FeedbackKind.CHAIN, float(rule.correlation))
         case DirectFeedbackAlignment():
             law = FeedbackLaw(FeedbackKind.DIRECT, 0.0)
         case Hebbian():

@@ -195,8 +195,8 @@ def _check_memory(net: MLP, task: Task, feedback: FeedbackLaw, steps: int, parti
             f"the fields of {particles} particles": fields,
             f"kernels and responses over {rows} (step, sample) pairs": orders + result,
         },
-        remedy="Pass fewer steps, particles or replicates; train(..., width=math.inf) needs memory in proportion to the "
-        "steps recorded.",
+        remedy="Pass fewer steps, particles or replicates; train(..., width=math.inf) needs memory in proportion to "
+        "the steps recorded.",
         what="steps: this run needs",
     )
 

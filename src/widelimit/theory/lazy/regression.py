@@ -12,7 +12,6 @@ from tqdm.auto import tqdm
 
 from ... import checks
 from ...checks import ArgumentError
-from ...memory import require_memory
 from ...networks import MLP, Architecture
 from ...optimizers import SGD
 from ...problem import SquaredError, Task
@@ -23,8 +22,9 @@ from ..labels import labelled, losses
 from ..momentum import with_step_size
 from ..networks import fully_connected
 from .connections import Matrices
-from .dynamics import Schedule, Solution, general, squared
-from .kernels import KERNELS, TILE, TaskKernels, layers_between, variances_of
+from .costs import Costs
+from .dynamics import LazySolution, Schedule, general, squared
+from .kernels import KERNELS, TaskKernels, layers_between, variances_of
 
 
 def lazy(
@@ -36,6 +36,7 @@ def lazy(
     optimizer: SGD | None = None,
     steps: int | Sequence[int] | np.ndarray | None = None,
     kernels: Sequence[str] | None = None,
+    time_limit: float = 4 * 3600.0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """The infinitely wide network in the lazy limit γ0 → 0 (paper, Table 2 and App. D).
@@ -65,17 +66,21 @@ def lazy(
     - `optimizer` and `steps`: steps 0..`steps`, or those listed, as `train` takes them at small richness. [`SGD`] has a
       step size that is a number here, and neither momentum nor weight decay.
     - `kernels`: which kernels the result holds, of feature_kernel, gradient_kernel, pseudo_gradient_kernel, ntk_term,
-      ntk and test_ntk; by default all. Each takes P² C² numbers, those with layers as many for each layer; for large
+      ntk and test_ntk; by default all. Each takes P² numbers, those with layers as many for each layer; for large
       tasks choose some, or none by `kernels=()`.
+    - `time_limit`: seconds. A run that is estimated to take longer is refused; `math.inf` lets it run. The time grows
+      as (P × positions)².
     - `progress`: show a progress bar; by default on a terminal only.
 
-    **Returns:** the labelled result, without replicates. What does not change in time has no `step` dimension.
-    `regression_coefficient` is α. For squared loss the configuration counts the modes of K that are null, up to
-    rounding, as `null_modes`.
+    **Returns:** the labelled result, without replicates. What does not change in time has no `step` dimension, and
+    kernels have none over outputs: each output has them, and between two outputs there is nothing, which [`compare`]
+    and the observables know. `regression_coefficient` is α. For squared loss the configuration counts the modes of K
+    that are null, up to rounding, as `null_modes`.
 
     **Raises:** `ArgumentError` before any work if an argument cannot serve, and at t = ∞ where there is no limit: for a
     loss without a minimum, or if K has negative eigenvalues (ρ < 0). Warns with `SingularKernelWarning` if K is
-    singular and t = ∞, and with `DivergenceWarning` if the step size is too large.
+    singular and t = ∞, with `DivergenceWarning` if the step size is too large, and with `LongRunWarning` if the run
+    takes minutes.
     """
     checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
@@ -88,7 +93,7 @@ def lazy(
             f"{type(task.loss).__name__}, under which outputs can grow for ever. Give finite times."
         )
     names = _chosen(kernels, len(task.x_test) > 0)
-    _check_memory(net, task, len(schedule.times), names, exact)
+    Costs(net, task, schedule, names, exact).check(time_limit)
     began = time.perf_counter()
     computed = TaskKernels(net, task, feedback.correlation, names)
     with _bar(computed.pairs, "kernels", " pairs", progress) as bar:
@@ -150,8 +155,8 @@ def kernel_of_angle(net: MLP, rule: Rule | None, theta: float | Sequence[float] 
     if angles.ndim != 1 or np.any((angles < 0) | (angles > np.pi)):
         raise ArgumentError("theta must be an angle or a list of angles in radians, between 0 and π.")
     connections = Matrices(net)
-    one, many = (variances_of(net, connections, np.ones(count)) for count in (1, len(angles)))
-    kernel = layers_between(net, connections, one, many, np.cos(angles)[None]).tangent(feedback.correlation)
+    first, others = (variances_of(net, connections, np.ones(count)) for count in (1, len(angles)))
+    kernel = layers_between(net, connections, first, others, np.cos(angles)[None]).tangent(feedback.correlation)
     return xr.DataArray(
         kernel[0],
         dims="angle",
@@ -193,14 +198,14 @@ def _schedule(times, optimizer, steps) -> Schedule:
 def _ascending(name: str, values) -> np.ndarray:
     """Numbers from 0 on, each larger than the one before."""
     try:
-        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError):
         raise ArgumentError(f"{name} must be numbers; got {values!r}.") from None
-    if found.ndim != 1 or not found.size or not found[0] >= 0 or not np.all(found[1:] > found[:-1]):
+    if numbers.ndim != 1 or not numbers.size or not numbers[0] >= 0 or not np.all(numbers[1:] > numbers[:-1]):
         raise ArgumentError(
             f"{name} must be one number or an ascending list of numbers, none negative; got {values!r}."
         )
-    return found
+    return numbers
 
 
 def _chosen(kernels: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
@@ -213,47 +218,17 @@ def _chosen(kernels: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
     return names if tests else tuple(name for name in names if name != "test_ntk")
 
 
-def _pseudo_gradient_norm(feedback: FeedbackLaw, kernels: TaskKernels, solution: Solution, task: Task) -> np.ndarray:
-    """⟨g̃g̃⟩ of each sample: (layer, sample, output_unit), for Hebbian learning (step, layer, sample, output_unit)."""
+def _pseudo_gradient_norm(
+    feedback: FeedbackLaw, kernels: TaskKernels, solution: LazySolution, task: Task
+) -> np.ndarray:
+    """⟨g̃g̃⟩ of each sample, (layer, sample); of Hebbian learning (step, layer, sample, output_unit)."""
     own, mean = kernels.own, kernels.connections.mean
     if feedback.kind is FeedbackKind.LOCAL:
         weight = hebbian_share(losses(task, {"output": solution.output})["error"], feedback.error_power)
         return weight[:, None] ** 2 * np.stack(list(map(mean, own.features[1:])))[:, :, None]
     top = kernels.connections.top(own.features[0])
     direct = feedback.kind is FeedbackKind.DIRECT
-    norm = np.stack([mean(g) for g in ([slope * top for slope in own.slopes] if direct else own.gradients[:-1])])
-    return np.repeat(norm[:, :, None], task.outputs, axis=2)
-
-
-def _memory(net: Architecture, task: Task, times: int, names: Sequence[str], exact: bool) -> dict[str, float]:
-    """Bytes that a run takes: for kernels in the result, to compute, and for outputs in time."""
-    samples, tests, layers = task.samples, len(task.x_test), net.hidden_layers
-    leading = {"ntk": 1, "test_ntk": 1, "ntk_term": layers + 1}
-    kept = 0
-    for name in names:
-        rows = tests if name == "test_ntk" else samples
-        blocks = 1 if name == "feature_kernel" else task.outputs**2
-        kept += leading.get(name, layers) * rows * samples * blocks
-    kernels = (2 * samples + tests) * samples  # K, K_* and the input kernel
-    workspace = 2 * samples**2 if exact else 0  # of the eigendecomposition
-    positions = net.geometry(task.shape).positions
-    tiles = (4 * layers + 10) * (min(max(TILE // positions, 1), max(samples, tests)) * positions) ** 2
-    over_time = 6 * times * (samples + tests) * task.outputs
-    return {
-        "the kernels in the result": 8.0 * kept,
-        "computing them": 8.0 * (kernels + workspace + tiles),
-        "outputs in time": 8.0 * over_time,
-    }
-
-
-def _check_memory(net: Architecture, task: Task, times: int, names: Sequence[str], exact: bool) -> None:
-    """Raise if the run needs more memory than there is."""
-    parts = _memory(net, task, times, names, exact)
-    require_memory(
-        sum(parts.values()),
-        parts=parts,
-        remedy="Keep fewer kernels (kernels=() keeps none), ask for fewer times, or take fewer samples.",
-    )
+    return np.stack([mean(g) for g in ([slope * top for slope in own.slopes] if direct else own.gradients[:-1])])
 
 
 def _bar(total: float, what: str, unit: str, progress: bool | None) -> tqdm:
