@@ -80,9 +80,9 @@ def one(name: str, kind: str) -> None:
         size, test_size = (np.sqrt(random.uniform(0.5, 1.5, (count, 1))) for count in (4000, 1000))
         task = wl.Task(task.x * size, task.y, task.x_test * test_size, task.y_test)
     net = wl.MLP(3, NONLINEARITIES[name])
-    schedule = {"step_size": 1e-3, "steps": [0, 10, 100, 1000]} if kind == "cross-entropy" else {"times": TIMES}
+    schedule = {"optimizer": wl.SGD(1e-3), "steps": [0, 10, 100, 1000]} if kind == "cross-entropy" else {"times": TIMES}
     began, processor = time.perf_counter(), time.process_time()
-    run = wl.theory.lazy(net, task, record=(), progress=False, **schedule)
+    run = wl.theory.lazy(net, task, kernels=(), progress=False, **schedule)
     seconds, processor = time.perf_counter() - began, time.process_time() - processor
     error = wl.observables.classification_error(run["test_output"], run["test_target"])
     report = {"seconds": seconds, "processor": processor, "peak": _peak(), "error": float(error[-1])}

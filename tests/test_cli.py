@@ -234,7 +234,7 @@ def test_show_prints_and_draws(tmp_path, capsys, saved, targets):
 @pytest.mark.parametrize(
     ("solve", "words"),
     [
-        (lambda: wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), step_size=0.1, steps=3), "step 3 of 3"),
+        (lambda: wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), optimizer=wl.SGD(0.1), steps=3), "step 3 of 3"),
         (lambda: wl.theory.two_layer(targets=[1.0, -1.0], richness=1.0, times=[0, 1]), "continuous time up to 1"),
         (lambda: wl.theory.lazy(wl.MLP(2, wl.Tanh()), small_task(), times=[0, 1]), "continuous time up to 1"),
     ],

@@ -178,7 +178,7 @@ def test_half_the_step_size_is_half_as_far_from_gradient_flow():
     # Euler steps: the error is of first order in the step size.
     net, task, times = wl.MLP(1, wl.Linear()), wl.Task(np.sqrt(2) * np.eye(2), [1.0, -0.5]), [0, 0.2, 0.4]
     flow = wl.theory.two_layer(targets=[1.0, -0.5], richness=1.0, times=[*times, math.inf])
-    coarse, fine = (wl.theory.linear(net, task, step_size=0.4 / steps, steps=steps) for steps in (40, 80))
+    coarse, fine = (wl.theory.linear(net, task, optimizer=wl.SGD(0.4 / steps), steps=steps) for steps in (40, 80))
     far, near = (wl.compare(one, flow, over_run=True) for one in (coarse, fine))
     for name in ("output", "feature_kernel", "ntk"):
         assert near[name].sel(measure="absolute").item() > 1e-6
@@ -189,8 +189,8 @@ def test_half_the_step_size_is_half_as_far_from_gradient_flow():
 
 def test_static_kernels_are_the_same_at_all_times():
     net, task = wl.MLP(2, wl.Linear()), small_task()
-    lazy = wl.theory.lazy(net, task, step_size=0.1, steps=3)
-    rich = wl.theory.linear(net, task, step_size=0.05, steps=6)
+    lazy = wl.theory.lazy(net, task, optimizer=wl.SGD(0.1), steps=3)
+    rich = wl.theory.linear(net, task, optimizer=wl.SGD(0.05), steps=6)
     found = wl.compare(rich, lazy)
     assert found["feature_kernel"].dims == ("measure", "step", "layer")
     moving, static = rich["feature_kernel"].values[::2], lazy["feature_kernel"].values
@@ -275,7 +275,7 @@ def test_networks_are_within_error_of_theory_and_another_richness_is_not(theory_
 def linear():
     """A deep linear network: solved exactly, trained at infinite width, and in the lazy limit."""
     net, task, rule = wl.MLP(2, wl.Linear()), small_task(4, 4, test_samples=2), wl.FeedbackAlignment(0.5)
-    exact = wl.theory.linear(net, task, rule, step_size=0.05, steps=4)
+    exact = wl.theory.linear(net, task, rule, optimizer=wl.SGD(0.05), steps=4)
     run = wl.train(
         net,
         task,

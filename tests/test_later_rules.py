@@ -113,7 +113,7 @@ def test_the_lazy_kernel_is_that_of_the_last_features(rule):
         record=wl.Record(every=4),
         replicates=8,
     )
-    lazy = wl.theory.lazy(net, task, wl.FeedbackAlignment(0.0), step_size=0.05, steps=4)
+    lazy = wl.theory.lazy(net, task, wl.FeedbackAlignment(0.0), optimizer=wl.SGD(0.05), steps=4)
     if rule == "drtp":  # g̃ = δ Δ/|Δ|² grows as the error falls
         run = run.isel(step=[0])
     assert_agree_statistically(run["ntk"].isel(step=-1), lazy["ntk"].values, 0.05)
@@ -132,7 +132,7 @@ def test_frozen_signs_are_partly_correlated_feedback():
         steps=0,
         replicates=12,
     )
-    lazy = wl.theory.lazy(net, task, wl.FeedbackAlignment(math.sqrt(2 / math.pi)), step_size=0.05, steps=0)
+    lazy = wl.theory.lazy(net, task, wl.FeedbackAlignment(math.sqrt(2 / math.pi)), optimizer=wl.SGD(0.05), steps=0)
     assert_agree_statistically(run["ntk"].isel(step=0), lazy["ntk"].values, 0.03)
 
 

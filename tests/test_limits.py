@@ -241,7 +241,7 @@ def test_test_points_of_a_lazy_network_are_as_sharp_as_training_points(nonlinear
     run = wl.train(
         net, task, RULES[rule], optimizer=wl.SGD(0.1), steps=8, width=wl.Infinite(particles=2000), replicates=8
     )
-    lazy = wl.theory.lazy(net, task, RULES[rule], step_size=0.1, steps=8)
+    lazy = wl.theory.lazy(net, task, RULES[rule], optimizer=wl.SGD(0.1), steps=8)
     later = {"step": slice(1, None)}
     for name in ("output", "test_output"):
         assert_agree_statistically(run[name].isel(later), lazy[name].isel(later).values, resolution=0.03)
@@ -253,7 +253,7 @@ def test_feedback_through_the_initial_weights_leaves_gradient_descent_as_the_squ
     for richness in (0.02, 0.06):
         net = wl.MLP(3, wl.Linear(), richness)
         one, other = (
-            wl.theory.linear(net, task, rule, step_size=0.05, steps=20)["ntk"].values
+            wl.theory.linear(net, task, rule, optimizer=wl.SGD(0.05), steps=20)["ntk"].values
             for rule in (wl.FeedbackAlignment(1.0), wl.GradientDescent())
         )
         apart.append(relative_error(one, other))

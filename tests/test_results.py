@@ -361,7 +361,7 @@ def test_a_convolution_loses_more_with_what_does_not_fit():
 
 @pytest.fixture(scope="module")
 def deterministic():
-    return wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), step_size=0.05, steps=4)
+    return wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), optimizer=wl.SGD(0.05), steps=4)
 
 
 def test_theory_can_be_subtracted_from_a_run_with_replicates(deterministic):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from helpers import KERNELS, NONLINEARITIES, RULES, assert_agree_statistically, assert_same, relative_error, small_task
@@ -12,15 +11,16 @@ from test_exact import LinearTheory
 
 import widelimit as wl
 from widelimit.precision import at_precision
-from widelimit.simulation import planning
+from widelimit.simulation import step
 from widelimit.simulation.training import TrainingInterrupted
 from widelimit.theory import ConvergenceWarning, alternating
+from widelimit.theory.alternating import estimates
 from widelimit.theory.alternating.fields import Overflow
 from widelimit.theory.alternating.sweeps import Sweeper
 
 # --- against the infinite-width solver, in standard errors
 
-CURVED = {"tanh": {"step_size": 0.1, "steps": 10}, "relu": {"step_size": 0.03, "steps": 12}}
+CURVED = {"tanh": {"optimizer": wl.SGD(0.1), "steps": 10}, "relu": {"optimizer": wl.SGD(0.03), "steps": 12}}
 CURVED["gated"] = CURVED["relu"]
 
 
@@ -29,7 +29,7 @@ def solve_both(rule, nonlinearity, layers, replicates=16, **options):
     net, task = wl.MLP(layers, NONLINEARITIES[nonlinearity], richness=2.0), small_task()
     numbers = {"replicates": replicates, "progress": False, **CURVED[nonlinearity], **options}
     rows = task.samples * (numbers["steps"] + 1)
-    found = alternating(net, task, RULES[rule], samples=2000, seed=1, **numbers)
+    found = alternating(net, task, RULES[rule], particles=2000, seed=1, **numbers)
     limit = wl.train(
         net, task, RULES[rule], width=wl.Infinite(particles=2000, capacity=rows, tolerance=0.02), seed=2, **numbers
     )
@@ -81,22 +81,22 @@ def test_relu_networks_agree_with_training(rule):
     """ϕ'' is a delta function, which integration by parts sees."""
     # Where g̃ starts out unrelated to g, G̃ is small and scatters more; Hebb diverges unless steps are short.
     scattered = rule in ("fa-0", "dfa", "hebb")
-    shorter = {"step_size": 0.01} if rule == "hebb" else {}
+    shorter = {"optimizer": wl.SGD(0.01)} if rule == "hebb" else {}
     assert_agree(*solve_both(rule, "relu", 2, 48 if scattered else 16, **shorter), resolution=0.03)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["gd", "fa-half", "dfa"])
 def test_momentum_and_decay_agree_with_training(rule):
-    assert_agree(*solve_both(rule, "tanh", 2, momentum=0.5, weight_decay=0.5, step_size=0.05), resolution=0.02)
+    assert_agree(*solve_both(rule, "tanh", 2, optimizer=wl.SGD(0.05, momentum=0.5, weight_decay=0.5)), resolution=0.02)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["gd", "fa-half"])
 def test_pathwise_responses_agree_with_training(rule):
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task()
-    options = {"step_size": 0.1, "steps": 6, "replicates": 16, "progress": False}
-    found = alternating(net, task, RULES[rule], samples=1000, responses="pathwise", **options)
+    options = {"optimizer": wl.SGD(0.1), "steps": 6, "replicates": 16, "progress": False}
+    found = alternating(net, task, RULES[rule], particles=1000, responses="pathwise", **options)
     limit = wl.train(
         net, task, RULES[rule], width=wl.Infinite(particles=2000, capacity=28, tolerance=0.02), seed=2, **options
     )
@@ -105,7 +105,7 @@ def test_pathwise_responses_agree_with_training(rule):
 
 @pytest.mark.parametrize("rule", ["gd", pytest.param("fa-half", marks=pytest.mark.slow)])
 def test_without_responses_it_would_not_agree(rule, monkeypatch):
-    monkeypatch.setattr(Sweeper, "_by_parts", lambda *arguments: {})
+    monkeypatch.setattr(estimates, "by_parts", lambda *arguments: None)
     found, limit = solve_both(rule, "tanh", 2)
     with pytest.raises(AssertionError, match="standard errors apart"):
         assert_agree_statistically(amplitudes(found, limit), amplitudes(limit, limit), 0.02)
@@ -116,9 +116,9 @@ def test_without_responses_it_would_not_agree(rule, monkeypatch):
 def test_other_losses_and_several_outputs_agree_with_training(loss):
     outputs = 3 if isinstance(loss, wl.SoftmaxCrossEntropy) else 2
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task(samples=3, outputs=outputs, loss=loss)
-    options = {"step_size": 0.3, "steps": 5, "replicates": 12, "progress": False}
+    options = {"optimizer": wl.SGD(0.3), "steps": 5, "replicates": 12, "progress": False}
     rule = RULES["fa-half" if outputs == 3 else "gd"]
-    found = alternating(net, task, rule, samples=2000, **options)
+    found = alternating(net, task, rule, particles=2000, **options)
     limit = wl.train(
         net, task, rule, width=wl.Infinite(particles=2000, capacity=18 * outputs, tolerance=0.02), seed=2, **options
     )
@@ -128,7 +128,7 @@ def test_other_losses_and_several_outputs_agree_with_training(loss):
 
 def test_small_richness_leaves_the_outputs_resolved():
     """f = O(1) although ⟨z ϕ⟩ = O(γ0): [1 − (1 − ηK)^k] y with the static kernel."""
-    run = alternating(wl.MLP(2, wl.Tanh(), 1e-4), small_task(), step_size=0.1, steps=6, samples=1000)
+    run = alternating(wl.MLP(2, wl.Tanh(), 1e-4), small_task(), optimizer=wl.SGD(0.1), steps=6, particles=1000)
     kernel, target = run["ntk"].values[0, 0], run["target"].values
     remaining = [np.linalg.matrix_power(np.eye(4) - 0.1 * kernel, step) @ target for step in range(7)]
     assert relative_error(run["output"].values[0], target - np.array(remaining)) < 1e-3
@@ -142,7 +142,7 @@ def test_deep_linear_networks_against_matrix_theory(rule, correlation):
     task = small_task(samples=4, dimension=3)
     output, kernels = LinearTheory(task, 2, 1.2, 0.04, 6, correlation).solve()
     run = alternating(
-        wl.MLP(2, wl.Linear(), 1.2), task, RULES[rule], step_size=0.04, steps=6, samples=400, tolerance=1e-11
+        wl.MLP(2, wl.Linear(), 1.2), task, RULES[rule], optimizer=wl.SGD(0.04), steps=6, particles=400, tolerance=1e-11
     )
     assert relative_error(run["output"].values[0], output) < 1e-9
     assert relative_error(run["feature_kernel"].values[0], kernels) < 1e-9
@@ -157,8 +157,8 @@ QUICK = ("fa-half",)
 def test_deep_linear_networks_against_training(rule):
     """Three layers, two outputs, momentum and decay: the same numbers, up to the jitter of the covariances' roots."""
     net, task = wl.MLP(3, wl.Linear(), 1.2), small_task(outputs=2)
-    options = {"step_size": 0.02, "steps": 4, "momentum": 0.6, "weight_decay": 0.4, "replicates": 1}
-    run = alternating(net, task, RULES[rule], samples=600, tolerance=1e-11, **options)
+    options = {"optimizer": wl.SGD(0.02, momentum=0.6, weight_decay=0.4), "steps": 4, "replicates": 1}
+    run = alternating(net, task, RULES[rule], particles=600, tolerance=1e-11, **options)
     limit = wl.train(
         net, task, RULES[rule], width=wl.Infinite(particles=600), record=wl.Record(two_time=True), **options
     )
@@ -171,8 +171,8 @@ def test_deep_linear_networks_against_training(rule):
 def test_other_hebbian_powers_against_training(power):
     """A target of zero makes an initial error of zero, on which plain Hebb acts all the same."""
     task = wl.Task(small_task().x, [1.0, 0.0, -1.0, 1.0])
-    options = {"rule": wl.Hebbian(error_power=power), "step_size": 0.02, "steps": 4, "replicates": 1}
-    run = alternating(wl.MLP(2, wl.Linear(), 1.2), task, samples=600, tolerance=1e-11, **options)
+    options = {"rule": wl.Hebbian(error_power=power), "optimizer": wl.SGD(0.02), "steps": 4, "replicates": 1}
+    run = alternating(wl.MLP(2, wl.Linear(), 1.2), task, particles=600, tolerance=1e-11, **options)
     limit = wl.train(wl.MLP(2, wl.Linear(), 1.2), task, width=wl.Infinite(particles=600), **options)
     assert_same(run, limit, 1e-8, ["output", "feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk"])
 
@@ -184,14 +184,21 @@ def deferred_fields(rule, steps, replicates):
     """For each replicate ϕ^1, g^2 and g̃^2 of every step, and the noise u, y that the matrix between gave ϕ and g̃."""
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task()
     rows = task.samples * (steps + 1)
-    fabric = planning.plan_fabric(net, task, np.inf, 1500, rows, 0.0, task.samples, steps, "float64")
+    simulation = wl.initialize(
+        net,
+        task,
+        RULES[rule],
+        width=wl.Infinite(1500, capacity=rows, tolerance=0.0),
+        optimizer=wl.SGD(0.1),
+        steps=steps,
+        record=wl.Record(fields=True),
+        seed=3,
+    )
     with at_precision("float64"):
-        dynamics, given = planning.prepare(net, task, RULES[rule], wl.SGD(0.1), fabric, "float64", True, fields=True)
-        advance = jax.jit(dynamics.advance)
         for replicate in range(replicates):
-            state, kept = dynamics.start(given, (3, replicate)), []
+            state, kept = simulation.start(replicate), []
             for _ in range(steps + 1):
-                state, record = advance(given, state)
+                state, record = step.compiled_advance(simulation.program, simulation.settings, state)
                 fields = record["fields"]
                 feature = fields["feature"][0, :, 0]  # one position, one output
                 kept.append((feature, *(fields[name][1, :, 0, 0] for name in ("gradient", "pseudo_gradient"))))
@@ -219,9 +226,9 @@ def test_responses_are_those_of_deferred_weights(rule):
         wl.MLP(2, wl.Tanh(), 2.0),
         small_task(),
         RULES[rule],
-        step_size=0.1,
+        optimizer=wl.SGD(0.1),
         steps=steps,
-        samples=3000,
+        particles=3000,
         replicates=replicates,
         seed=7,
     )
@@ -253,7 +260,8 @@ def test_responses_are_those_of_deferred_weights(rule):
 
 
 def test_damping_changes_the_way_and_not_the_end():
-    options = {"net": wl.MLP(2, wl.Tanh(), 2.0), "task": small_task(), "step_size": 0.1, "steps": 5, "samples": 400}
+    options = {"net": wl.MLP(2, wl.Tanh(), 2.0), "task": small_task(), "optimizer": wl.SGD(0.1), "steps": 5}
+    options["particles"] = 400
     plain, slow = (alternating(update_speed=speed, tolerance=1e-10, **options) for speed in (1.0, 0.6))
     assert slow.sizes["sweep"] > plain.sizes["sweep"]
     assert_same(slow, plain, 1e-7, ["output", *KERNELS])
@@ -262,7 +270,7 @@ def test_damping_changes_the_way_and_not_the_end():
 
 def test_replicates_and_seeds():
     net, task = wl.MLP(2, wl.Tanh()), small_task()
-    options = {"step_size": 0.1, "steps": 3, "samples": 300}
+    options = {"optimizer": wl.SGD(0.1), "steps": 3, "particles": 300}
     two, one = (alternating(net, task, replicates=count, **options) for count in (2, 1))
     assert_same(two.isel(replicate=[0]), one, 0.0, ["output", *KERNELS])
     other = alternating(net, task, seed=1, **options)
@@ -272,7 +280,7 @@ def test_replicates_and_seeds():
 
 def test_the_result_has_the_schema_of_training(tmp_path):
     net, task = wl.MLP(3, wl.Tanh()), small_task(test_samples=2)
-    run = alternating(net, task, wl.FeedbackAlignment(0.5), step_size=0.1, steps=3, samples=300, replicates=2)
+    run = alternating(net, task, wl.FeedbackAlignment(0.5), optimizer=wl.SGD(0.1), steps=3, particles=300, replicates=2)
     limit = wl.train(
         net,
         task,
@@ -298,14 +306,16 @@ def test_the_result_has_the_schema_of_training(tmp_path):
     back = wl.load(wl.save(run, tmp_path / "run.nc"))
     assert_same(back, run, 0.0, ["output", "response_b", "gradient_kernel_two_time"])
     assert back.attrs["verdict"] == run.attrs["verdict"]
-    single = alternating(wl.MLP(1, wl.Tanh()), task, step_size=0.1, steps=0, samples=100)
+    single = alternating(wl.MLP(1, wl.Tanh()), task, optimizer=wl.SGD(0.1), steps=0, particles=100)
     assert "response_a" not in single
     assert single.sizes["step"] == 1
 
 
 def test_stopping_early_warns_and_keeps_what_there_is():
     with pytest.warns(ConvergenceWarning, match="1 of 1 replicates did not converge: after 2 sweeps the residual is"):
-        run = alternating(wl.MLP(2, wl.Tanh(), 2.0), small_task(), step_size=0.1, steps=6, samples=300, max_sweeps=2)
+        run = alternating(
+            wl.MLP(2, wl.Tanh(), 2.0), small_task(), optimizer=wl.SGD(0.1), steps=6, particles=300, max_sweeps=2
+        )
     assert "Pass a larger max_sweeps" in run.attrs["verdict"]
     assert run["residual"].shape == (1, 2)
     assert run["residual"].values[0, -1] > 1e-3
@@ -323,7 +333,7 @@ def test_an_interruption_returns_what_there_is(monkeypatch):
 
     monkeypatch.setattr(Sweeper, "sweep", interrupted)
     with pytest.raises(TrainingInterrupted) as caught:
-        alternating(wl.MLP(2, wl.Tanh()), small_task(), step_size=0.1, steps=3, samples=300, replicates=9)
+        alternating(wl.MLP(2, wl.Tanh()), small_task(), optimizer=wl.SGD(0.1), steps=3, particles=300, replicates=9)
     assert 1 <= caught.value.result.sizes["replicate"] < 9
     assert "Interrupted" in caught.value.result.attrs["verdict"]
 
@@ -331,9 +341,9 @@ def test_an_interruption_returns_what_there_is(monkeypatch):
 def test_divergence_is_found_where_training_finds_it():
     """Hebbian learning in a deep linear network really diverges; the steps before are kept, and right."""
     net, task = wl.MLP(2, wl.Linear(), 2.0), small_task()
-    options = {"rule": wl.Hebbian(), "step_size": 0.1, "steps": 30, "replicates": 2}
+    options = {"rule": wl.Hebbian(), "optimizer": wl.SGD(0.1), "steps": 30, "replicates": 2}
     with pytest.warns(wl.DivergenceWarning, match="2 of 2 replicates diverged, the first at step"):
-        run = alternating(net, task, samples=800, tolerance=1e-8, **options)
+        run = alternating(net, task, particles=800, tolerance=1e-8, **options)
     with pytest.warns(wl.DivergenceWarning):
         limit = wl.train(net, task, width=wl.Infinite(particles=800), **options)
     assert_same(run, limit, 1e-6, ["diverged_step", "output", "feature_kernel", "ntk"])
@@ -343,7 +353,7 @@ def test_divergence_is_found_where_training_finds_it():
 def test_a_transient_overflow_is_no_divergence(monkeypatch):
     """Sweeps that overflow on the way are repeated on fewer steps, and then continued to the same answer."""
     net, task = wl.MLP(2, wl.Tanh(), 2.0), small_task()
-    options = {"step_size": 0.1, "steps": 6, "samples": 400, "tolerance": 1e-9}
+    options = {"optimizer": wl.SGD(0.1), "steps": 6, "particles": 400, "tolerance": 1e-9}
     plain = alternating(net, task, **options)
     sweep, trouble = Sweeper.sweep, [1]
 
@@ -361,7 +371,7 @@ def test_a_transient_overflow_is_no_divergence(monkeypatch):
 
 # --- bad input
 
-NET, GOOD = wl.MLP(2, wl.Tanh()), {"step_size": 0.1, "steps": 3}
+NET, GOOD = wl.MLP(2, wl.Tanh()), {"optimizer": wl.SGD(0.1), "steps": 3}
 
 
 class Ownrule(wl.Rule):
@@ -376,11 +386,11 @@ class Ownrule(wl.Rule):
         ({"task": np.ones(3)}, ["task must be a Task"]),
         ({"rule": Ownrule()}, ["rule: theory.alternating covers GradientDescent", "Ownrule", "train(..., width"]),
         ({"rule": wl.Hebbian}, ["rule must be an instance"]),
-        ({"step_size": 0.0}, ["step_size", "above 0"]),
+        ({"optimizer": 0.1}, ["optimizer must be a SGD", "got float"]),
+        ({"optimizer": wl.SGD("auto")}, ["optimizer: theory.alternating needs", "number", "suggest_step_size"]),
+        ({"optimizer": "auto"}, ["optimizer: theory.alternating needs", "number", "suggest_step_size"]),
         ({"steps": -1}, ["steps", "at least 0", "-1"]),
-        ({"momentum": 1.0}, ["momentum", "below 1"]),
-        ({"weight_decay": 20.0}, ["step_size × weight_decay", "below 1"]),
-        ({"samples": 5}, ["samples", "at least 10", "5"]),
+        ({"particles": 5}, ["particles", "at least 10", "5"]),
         ({"update_speed": 0.0}, ["update_speed", "above 0"]),
         ({"update_speed": 1.5}, ["update_speed", "at most 1", "1.5"]),
         ({"tolerance": 0.0}, ["tolerance", "above 0"]),
@@ -405,5 +415,5 @@ def test_bad_input_is_refused_before_work_starts(changes, words):
 def test_pathwise_is_taken_for_every_smooth_nonlinearity():
     for name, nonlinearity in NONLINEARITIES.items():
         if name != "relu":
-            run = alternating(wl.MLP(2, nonlinearity), small_task(), samples=50, responses="pathwise", **GOOD)
+            run = alternating(wl.MLP(2, nonlinearity), small_task(), particles=50, responses="pathwise", **GOOD)
             assert np.all(np.isfinite(run["ntk"])), name

@@ -8,13 +8,11 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.integrate
-import scipy.stats
 from helpers import NONLINEARITIES, RULES, assert_agree_statistically
 
 import widelimit as wl
 from widelimit.networks.nonlinearity import Nonlinearity
-from widelimit.theory import fluctuations, pade_mean, relu_variance
+from widelimit.theory import fluctuations, relu_variance
 
 COVARIANCES = ("feature_kernel", "gradient_kernel", "feature_gradient", "ntk")
 
@@ -540,44 +538,6 @@ def test_leading_order_of_the_exact_relu_law():
         assert np.max(np.abs(np.diag(result) / exact - 1)) < tolerance
 
 
-ACTION = np.polynomial.Polynomial([0, 0, 0.5, 0.3, 0.25])  # S'' = 1, S''' = 1.8, S'''' = 6 at its minimum, q = 0
-OBSERVABLES = {
-    "mean": ((0.0, 1.0, 0.0), lambda q: q),
-    "square": ((0.0, 0.0, 2.0), lambda q: q**2),
-    "exponential": ((1.0, 1.0, 1.0), np.exp),
-    "cosine": ((math.cos(0.5), math.sin(0.5), -math.cos(0.5)), lambda q: np.cos(q - 0.5)),
-}
-
-
-def gibbs_mean(function, width):
-    density = lambda q: np.exp(-width * ACTION(q))  # noqa: E731
-    reach = 12 / math.sqrt(width)
-    options = {"epsabs": 0, "epsrel": 1e-13, "limit": 400, "points": [0.0]}
-    above = scipy.integrate.quad(lambda q: function(q) * density(q), -reach, reach, **options | {"epsabs": 1e-15})[0]
-    return above / scipy.integrate.quad(density, -reach, reach, **options)[0]
-
-
-@pytest.mark.parametrize("name", OBSERVABLES)
-def test_pade_mean_is_right_to_first_order(name):
-    """Its error falls as N⁻²; that of O(q*) alone as N⁻¹."""
-    derivatives, function = OBSERVABLES[name]
-    widths = np.array([400, 800, 1600, 3200])
-    exact = np.array([gibbs_mean(function, width) for width in widths])
-    error = np.abs([pade_mean(derivatives, (1.0, 1.8, 6.0), width) for width in widths] - exact)
-    first = np.abs(derivatives[0] - exact)
-    slope = lambda e: np.polyfit(np.log(widths), np.log(e), 1)[0]  # noqa: E731
-    assert slope(first) == pytest.approx(-1, abs=0.05)
-    assert slope(error) == pytest.approx(-2, abs=0.1)
-    assert error[-1] < 0.02 * first[-1]
-
-
-def test_pade_mean_of_the_gamma_distribution():
-    """S = q − log q: a gamma density of shape N + 1, of mean 1 + 1/N."""
-    for width in (10, 100):
-        assert pade_mean((1, 1, 0), (1, -2, 6), width) == pytest.approx(1 + 1 / (width + 1 / 12), rel=1e-14)
-        assert abs(pade_mean((1, 1, 0), (1, -2, 6), width) - (1 + 1 / width)) < 0.1 / width**2
-
-
 # --- the result, and bad input
 
 
@@ -640,21 +600,6 @@ def test_covariances_that_do_not_fit_are_refused():
     task = wl.Task(np.random.default_rng(0).normal(size=(600, 3)), np.ones(600))
     with pytest.raises(wl.ArgumentError, match=r"600 samples in 4 layers need about .* GiB"):
         fluctuations(wl.MLP(4, wl.Linear()), task, width=10)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (((1, 1), (1, 0, 0), 10), "observable must be the three numbers"),
-        (((1, 1, 0), (1, 0, math.nan), 10), "action holds 1 value"),
-        (((1, 1, 0), (-1, 0, 0), 10), "S'' must be above 0"),
-        (((1, 1, 0), (1, 0, 800), 10), "width must be above 100"),
-        (((1, 1, 0), (1, 0, 0), 0), "width must be a finite number above 0"),
-    ],
-)
-def test_bad_input_of_pade_mean(arguments, message):
-    with pytest.raises(wl.ArgumentError, match=message):
-        pade_mean(*arguments)
 
 
 @pytest.mark.parametrize("arguments", [(0, 10), (1, 0), (1.5, 10)])

@@ -6,16 +6,20 @@ import json
 import math
 import sys
 import tracemalloc
+from time import perf_counter
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from helpers import NONLINEARITIES, RULES, assert_agree_statistically, relative_error, small_task
 
 import widelimit as wl
 from widelimit import theory
 from widelimit.theory import SingularKernelWarning
+from widelimit.theory.lazy.costs import Costs
+from widelimit.theory.lazy.dynamics import Schedule
 from widelimit.theory.lazy.kernels import KERNELS, TaskKernels
 
 lazy_module = sys.modules[theory.lazy.__module__]  # the package shares its name with the function
@@ -188,7 +192,7 @@ def test_tiles_make_no_difference(nonlinearity):
     assert np.allclose(whole.test_tangent, tiled.test_tangent, rtol=0, atol=1e-14)
     for name in names:
         assert np.allclose(whole.kept[name], tiled.kept[name], rtol=0, atol=1e-14), name
-    assert whole.kept["ntk"].shape == (11, 11, 2, 2)
+    assert whole.kept["ntk"].shape == (11, 11)
     assert whole.kept["feature_kernel"].shape == (2, 11, 11)
 
 
@@ -252,7 +256,7 @@ def test_linear_networks_at_small_richness(rule):
     """Particles solve linear networks exactly, up to O(γ0) for Hebbian learning and O(γ0²) for the others."""
     rule = (RULES | HEBBIAN)[rule]
     task = small_task(outputs=2 if isinstance(rule, wl.Hebbian) else None, test_samples=3)
-    exact = theory.lazy(wl.MLP(2, wl.Linear()), task, rule, step_size=0.1, steps=4)
+    exact = theory.lazy(wl.MLP(2, wl.Linear()), task, rule, optimizer=wl.SGD(0.1), steps=4)
     trained = at_small_richness(wl.Linear(), rule, task, wl.Infinite(particles=200), richness=1e-7).isel(replicate=[0])
     names = ["output", "test_output", "loss", "test_loss", "error", "feature_kernel", "gradient_kernel", "input_kernel"]
     names += ["pseudo_gradient_norm"] + ["ntk", "pseudo_gradient_kernel"] * (not isinstance(rule, wl.Hebbian))
@@ -270,7 +274,7 @@ def test_linear_networks_at_small_richness(rule):
 def test_training_at_small_richness(rule, nonlinearity):
     """The same steps at infinite width; subtracting results goes by their labels."""
     task = small_task(loss=wl.Logistic())
-    exact = run(nonlinearity, rule, task, step_size=0.1, steps=[0, 2, 4])
+    exact = run(nonlinearity, rule, task, optimizer=wl.SGD(0.1), steps=[0, 2, 4])
     trained = at_small_richness(NONLINEARITIES[nonlinearity], RULES[rule], task, wl.Infinite(particles=2000))
     assert (trained["output"] - exact["output"]).sizes == {"replicate": 12, "step": 3, "sample": 4}
     for name in ("output", "error"):
@@ -282,7 +286,7 @@ def test_training_at_small_richness(rule, nonlinearity):
 def test_wide_networks_at_small_richness(rule):
     """With several outputs and test points, whose outputs at infinite width are noise of the order 1/γ0 in `train`."""
     task = small_task(outputs=3, loss=wl.SoftmaxCrossEntropy(), test_samples=2)
-    exact = run("tanh", rule, task, step_size=0.1, steps=4)
+    exact = run("tanh", rule, task, optimizer=wl.SGD(0.1), steps=4)
     trained = at_small_richness(wl.Tanh(), RULES[rule], task, 1000)
     for name in ("output", "test_output"):
         found = trained[name].sel(step=[1, 4])
@@ -311,7 +315,7 @@ def test_linear_networks_in_closed_form():
 def test_the_end_of_training_is_kernel_regression(nonlinearity):
     task = small_task(samples=6, dimension=8, test_samples=5, outputs=2)
     found = run(nonlinearity, "gd", task, times=[1.0, 10.0, math.inf])
-    kernel, test_kernel = found["ntk"].values[..., 0, 0], found["test_ntk"].values[..., 0, 0]
+    kernel, test_kernel = found["ntk"].values, found["test_ntk"].values
     weights = np.linalg.solve(kernel, task.y)
     assert np.allclose(found["test_output"].isel(step=-1), test_kernel @ weights, rtol=0, atol=1e-12)
     assert np.allclose(found["regression_coefficient"].isel(step=-1), weights, rtol=0, atol=1e-11)
@@ -325,7 +329,7 @@ def test_the_end_of_training_is_kernel_regression(nonlinearity):
 def test_steps_are_those_of_the_recursion():
     """f ← f + ηK(y − f), α ← α + η(y − f), at the steps asked for."""
     task = small_task(test_samples=2)
-    found = run("gelu", "fa-half", task, step_size=0.15, steps=[0, 1, 5, 40])
+    found = run("gelu", "fa-half", task, optimizer=wl.SGD(0.15), steps=[0, 1, 5, 40])
     assert found["step"].values.tolist() == [0, 1, 5, 40]
     assert np.allclose(found["time"], 0.15 * found["step"], rtol=1e-15)
     kernel, y, alpha = found["ntk"].values, task.y[:, 0], np.zeros(4)
@@ -334,7 +338,7 @@ def test_steps_are_those_of_the_recursion():
             assert np.allclose(found["output"].sel(step=step), kernel @ alpha, rtol=0, atol=1e-13)
             assert np.allclose(found["regression_coefficient"].sel(step=step), alpha, rtol=0, atol=1e-12)
         alpha = alpha + 0.15 * (y - kernel @ alpha)
-    every = run("gelu", "fa-half", task, step_size=0.15, steps=5)
+    every = run("gelu", "fa-half", task, optimizer=wl.SGD(0.15), steps=5)
     assert every["step"].values.tolist() == list(range(6))
     assert np.allclose(every["output"].sel(step=5), found["output"].sel(step=5), rtol=0, atol=1e-14)
 
@@ -344,25 +348,54 @@ def test_steps_become_gradient_flow():
     flow = run("tanh", "gd", times=[0.5, 2.0])
     errors = []
     for step_size in (1e-2, 5e-3, 2.5e-3):
-        steps = run("tanh", "gd", step_size=step_size, steps=[round(0.5 / step_size), round(2 / step_size)])
+        steps = run("tanh", "gd", optimizer=wl.SGD(step_size), steps=[round(0.5 / step_size), round(2 / step_size)])
         errors.append(np.max(np.abs(steps["test_output"].values - flow["test_output"].values)))
     assert errors[0] < 0.02
     assert np.allclose(np.divide(errors[:-1], errors[1:]), 2, atol=0.05)
 
 
 def test_classes_are_learned_apart():
-    """C outputs of squared loss are C scalar problems; the kernel has one block for each and none between."""
+    """C outputs of squared loss are C scalar problems of one kernel, which is kept once."""
     task = small_task(outputs=3, test_samples=2)
     found = run("relu", "gd", task, times=[0.3, math.inf])
     for unit in range(3):
         alone = run("relu", "gd", wl.Task(task.x, task.y[:, unit], task.x_test), times=[0.3, math.inf])
         for name in ("output", "test_output", "regression_coefficient"):
             assert np.allclose(found[name].isel(output_unit=unit), alone[name], rtol=0, atol=1e-12)
-        for name in ("ntk", "test_ntk", "gradient_kernel", "pseudo_gradient_kernel", "ntk_term"):
-            assert np.array_equal(found[name].isel(output_unit=unit, output_unit2=unit), alone[name]), name
-            assert np.all(found[name].isel(unit=unit, unit2=(unit + 1) % 3) == 0)
-    one = run("relu", "gd", wl.Task(task.x, task.y[:, :1]), times=0.3)
-    assert one["ntk"].dims == ("sample", "sample2", "output_unit", "output_unit2")
+        for name in (*KERNELS, "pseudo_gradient_norm"):
+            assert found[name].dims == alone[name].dims
+            assert np.array_equal(found[name], alone[name]), name
+    column = run("relu", "gd", wl.Task(task.x, task.y[:, :1]), times=0.3)
+    assert column["ntk"].dims == ("sample", "sample2")
+    assert column["output"].dims == ("step", "sample", "output_unit")
+
+
+@pytest.mark.parametrize("rule", ["gd", "fa-half", "hebb"])
+def test_a_kernel_kept_once_stands_for_all_outputs(rule):
+    """Beside a result that has C×C blocks, and in alignments, K is K ⊗ 1."""
+    task = small_task(outputs=3, test_samples=2)
+    found = run("tanh", rule, task, optimizer=wl.SGD(0.1), steps=2)
+    blocks = np.eye(3)
+    whole = found.copy()
+    for name in ("ntk", "gradient_kernel", "pseudo_gradient_kernel", "test_ntk", "ntk_term"):
+        assert "output_unit" not in found[name].dims
+        whole[name] = found[name] * xr.DataArray(blocks, dims=("output_unit", "output_unit2"))
+    if rule != "hebb":
+        whole["pseudo_gradient_norm"] = found["pseudo_gradient_norm"].expand_dims(output_unit=3)
+    for a, b in ((found, whole), (whole, found)):
+        distances = wl.compare(a, b)
+        assert {"ntk", "gradient_kernel", "pseudo_gradient_norm", "test_ntk"} <= set(distances)
+        assert all(np.all(values.sel(measure="absolute") < 1e-14) for values in distances.values())
+    for measure in (
+        lambda result: wl.observables.alignment(result["ntk"], result["target"]),
+        wl.observables.gradient_alignment,
+    ):
+        assert np.allclose(measure(found), measure(whole), rtol=1e-13)
+    trained = at_small_richness(wl.Tanh(), RULES[rule], task, width=50)
+    distances = wl.compare(trained, found)
+    kernel = alike(found["ntk"] * xr.DataArray(blocks, dims=("output_unit", "output_unit2")), trained["ntk"])
+    apart = np.linalg.norm((trained["ntk"].mean("replicate") - kernel).values[0]) / np.linalg.norm(kernel[0])
+    assert np.allclose(distances["ntk"].sel(measure="relative").isel(step=0), apart, rtol=1e-12)
 
 
 def test_a_singular_kernel_leaves_its_null_modes_alone():
@@ -413,9 +446,9 @@ def test_negative_feedback_has_no_end():
 def test_too_large_a_step_warns_of_the_largest_that_is_stable():
     largest = np.linalg.eigvalsh(run("relu")["ntk"].values)[-1]
     with pytest.warns(wl.DivergenceWarning, match=f"stable up to 2/λ = {2 / largest:.3g}"):
-        found = run("relu", step_size=2.1 / largest, steps=50)
+        found = run("relu", optimizer=wl.SGD(2.1 / largest), steps=50)
     assert found["loss"][-1] > found["loss"][-2] > found["loss"][0]
-    run("relu", step_size=1.9 / largest, steps=50)
+    run("relu", optimizer=wl.SGD(1.9 / largest), steps=50)
 
 
 # --- outputs in time, other losses
@@ -428,7 +461,8 @@ def test_other_losses_flow_as_tiny_steps_do(loss):
     task = small_task(outputs=outputs, loss=loss, test_samples=3)
     flow = run("relu", "gd", task, times=[0.0, 1.0, 4.0])
     coarse, fine = (
-        run("relu", "gd", task, step_size=size, steps=[0, round(1 / size), round(4 / size)]) for size in (4e-3, 2e-3)
+        run("relu", "gd", task, optimizer=wl.SGD(size), steps=[0, round(1 / size), round(4 / size)])
+        for size in (4e-3, 2e-3)
     )
     for name in ("output", "test_output", "regression_coefficient"):
         extrapolated = 2 * fine[name].values - coarse[name].values
@@ -455,7 +489,10 @@ def test_squared_loss_two_ways():
     """The general integrator and the stepper agree with the exact solution."""
     task = small_task(outputs=2, test_samples=2)
     again = wl.Task(task.x, task.y, task.x_test, task.y_test, loss=Same())
-    for options, tolerance in (({"times": [0.1, 1.0, 9.0]}, 1e-9), ({"step_size": 0.1, "steps": [0, 3, 80]}, 1e-13)):
+    for options, tolerance in (
+        ({"times": [0.1, 1.0, 9.0]}, 1e-9),
+        ({"optimizer": wl.SGD(0.1), "steps": [0, 3, 80]}, 1e-13),
+    ):
         exact, general = (run("tanh", "gd", one, **options) for one in (task, again))
         for name in ("output", "test_output", "regression_coefficient", "loss", "test_loss"):
             assert relative_error(general[name], exact[name]) < tolerance, name
@@ -465,7 +502,7 @@ def test_steps_of_other_losses_that_diverge_warn():
     task = small_task(outputs=2, test_samples=2)
     task = wl.Task(task.x, task.y, loss=Same())
     with pytest.warns(wl.DivergenceWarning, match="smaller step size"):
-        run("relu", "gd", task, step_size=10.0, steps=400)
+        run("relu", "gd", task, optimizer=wl.SGD(10.0), steps=400)
 
 
 # --- the kernel between two points at an angle
@@ -521,8 +558,8 @@ def test_the_result_is_labelled(tmp_path):
 
 
 def test_only_what_is_asked_for_is_kept():
-    assert not set(KERNELS) & set(run(times=1.0, record=()))
-    assert set(KERNELS) & set(run(times=1.0, record=["ntk", "ntk"])) == {"ntk"}
+    assert not set(KERNELS) & set(run(times=1.0, kernels=()))
+    assert set(KERNELS) & set(run(times=1.0, kernels=["ntk", "ntk"])) == {"ntk"}
     task = small_task()
     assert "test_ntk" not in run(task=task, times=1.0)
     assert "test_output" not in run(task=task, times=1.0)
@@ -550,9 +587,9 @@ class OwnRule(wl.Rule):
 
 BAD = {
     "neither": ({}, "either times .* got neither"),
-    "both": ({"times": 1.0, "step_size": 0.1, "steps": 3}, "either times .* got both"),
-    "half": ({"step_size": 0.1}, "steps must be given too"),
-    "other half": ({"steps": 3}, "step_size must be given too"),
+    "both": ({"times": 1.0, "optimizer": wl.SGD(0.1), "steps": 3}, "either times .* got both"),
+    "half": ({"optimizer": wl.SGD(0.1)}, "steps must be given too"),
+    "other half": ({"steps": 3}, "optimizer must be given too"),
     "negative time": ({"times": -1.0}, "times must be .* none negative; got -1.0"),
     "descending times": ({"times": [1.0, 0.5]}, "times must be .* ascending"),
     "no times": ({"times": []}, "times must be"),
@@ -560,13 +597,20 @@ BAD = {
     "times of words": ({"times": "soon"}, "times must be numbers; got 'soon'"),
     "times in a table": ({"times": [[1.0]]}, "times must be"),
     "infinity twice": ({"times": [math.inf, math.inf]}, "times must be"),
-    "no step size": ({"step_size": 0.0, "steps": 3}, "step_size must be a finite number above 0"),
-    "negative steps": ({"step_size": 0.1, "steps": -1}, "steps must be a whole number at least 0"),
-    "half a step": ({"step_size": 0.1, "steps": 0.5}, "steps must be a whole number"),
-    "half steps": ({"step_size": 0.1, "steps": [0.5, 1]}, "steps must be a whole number"),
-    "steps without end": ({"step_size": 0.1, "steps": [1, math.inf]}, "steps must be a whole number"),
-    "unknown kernel": ({"times": 1.0, "record": ["nkt"]}, "record: unknown name 'nkt'. Did you mean 'ntk'"),
-    "a word for a list": ({"times": 1.0, "record": "ntk"}, "record must be a list of names"),
+    "a number": ({"optimizer": 0.1, "steps": 3}, "optimizer must be a SGD"),
+    "a step size to choose": ({"optimizer": wl.SGD("auto"), "steps": 3}, "theory.lazy needs .*suggest_step_size"),
+    "auto": ({"optimizer": "auto", "steps": 3}, "theory.lazy needs .*suggest_step_size"),
+    "momentum": (
+        {"optimizer": wl.SGD(0.1, momentum=0.5), "steps": 3},
+        "plain steps; got momentum 0.5 and weight decay 0",
+    ),
+    "decay": ({"optimizer": wl.SGD(0.1, weight_decay=0.5), "steps": 3}, "plain steps; .* weight decay 0.5.* train"),
+    "negative steps": ({"optimizer": wl.SGD(0.1), "steps": -1}, "steps must be a whole number at least 0"),
+    "half a step": ({"optimizer": wl.SGD(0.1), "steps": 0.5}, "steps must be a whole number"),
+    "half steps": ({"optimizer": wl.SGD(0.1), "steps": [0.5, 1]}, "steps must be a whole number"),
+    "steps without end": ({"optimizer": wl.SGD(0.1), "steps": [1, math.inf]}, "steps must be a whole number"),
+    "unknown kernel": ({"times": 1.0, "kernels": ["nkt"]}, "kernels: unknown name 'nkt'. Did you mean 'ntk'"),
+    "a word for a list": ({"times": 1.0, "kernels": "ntk"}, "kernels must be a list of names"),
 }
 
 
@@ -602,12 +646,57 @@ def test_losses_without_a_minimum_have_no_end(loss):
 
 def test_sizes_that_cannot_fit(monkeypatch):
     monkeypatch.setattr("widelimit.memory.available_memory", lambda: 2.0**31)
-    task = wl.Task(np.ones((4000, 2)), np.ones((4000, 10)))
-    with pytest.raises(wl.ArgumentError, match=r"needs about \d+\.\d GiB .* 2\.0 GiB are free: .*record=\(\)"):
+    task = wl.Task(np.ones((9000, 2)), np.ones((9000, 10)))
+    with pytest.raises(wl.ArgumentError, match=r"needs about \d+\.\d GiB .* 2\.0 GiB are free: .*kernels=\(\)"):
         theory.lazy(net_of(), task, times=1.0)
-    lazy_module._check_memory(net_of(), task, 1, (), exact=True)  # without kernels it fits
+    task = wl.Task(np.ones((4000, 2)), np.ones((4000, 10)))
+    Costs(net_of(), task, Schedule(np.zeros(1)), (), True).check(math.inf)  # without kernels it fits
     with pytest.raises(wl.ArgumentError, match="fewer times"):
-        lazy_module._check_memory(net_of(), task, 10**4, (), exact=True)
+        Costs(net_of(), task, Schedule(np.arange(10.0**4)), (), True).check(math.inf)
+
+
+def test_runs_of_days_are_refused_at_once(monkeypatch):
+    """10 000 colour images of 32×32 pixels, between all pairs of which there are 5e13 pairs of positions."""
+    monkeypatch.setattr("widelimit.memory.available_memory", lambda: math.inf)
+    images = wl.Task(np.ones((10_000, 32, 32, 3)), np.ones((10_000, 10)))
+    net = wl.CNN(2, wl.ReLU())
+    began = perf_counter()
+    with pytest.raises(
+        wl.ArgumentError, match=r"time_limit: theory.lazy takes about \d+ days for 10000 samples at 1024"
+    ):
+        theory.lazy(net, images, times=1.0)
+    assert perf_counter() - began < 1
+    with pytest.raises(wl.ArgumentError, match=r"about \d+ days .* The limit is 2\.3 days\. .* smaller images"):
+        theory.lazy(net, images, times=1.0, time_limit=2e5)
+    with pytest.raises(wl.ArgumentError, match="time_limit must be a finite number above 0"):
+        theory.lazy(net_of(), small_task(), times=1.0, time_limit=0)
+
+
+def test_runs_of_minutes_warn(monkeypatch):
+    task = small_task()
+    monkeypatch.setattr(sys.modules[Costs.__module__], "WARN_FROM", 0.0)
+    with pytest.warns(
+        theory.LongRunWarning,
+        match="theory.lazy takes about 0.0 s for 4 samples, 1.0e.01 pairs of them in each of 2 layers",
+    ) as caught:
+        theory.lazy(net_of(), task, times=1.0)
+    assert caught[0].filename == __file__
+
+
+def test_the_time_that_is_said_in_advance():
+    """Of the order of what runs take: a series for each norm, several taps, kernels that pass both ways."""
+    schedule = Schedule(np.zeros(1))
+    flat = wl.Task(np.ones((4000, 2)), np.ones(4000))
+    cheap, dear = (Costs(wl.MLP(3, phi), flat, schedule, (), True).seconds() for phi in (wl.ReLU(), wl.Tanh()))
+    assert 8 < cheap < dear < 20  # measured: 11 s and 13 s, of which 8 for the eigenmodes
+    uneven = wl.Task(np.arange(8000.0).reshape(4000, 2), np.ones(4000))
+    assert Costs(wl.MLP(3, wl.Tanh()), uneven, schedule, (), True).seconds() > 3 * dear
+    images = wl.Task(np.ones((20, 12, 12, 1)), np.ones(20))
+    small, large = (Costs(wl.CNN(2, wl.ReLU(), filter_size=size), images, schedule, (), True) for size in (1, 5))
+    assert small.row_pairs == large.row_pairs == 210 * 144**2
+    assert 2 * small.seconds() < large.seconds() < 6 * small.seconds()
+    kept = Costs(large.net, images, schedule, KERNELS, True)
+    assert large.seconds() < kept.seconds() < 4 * large.seconds()
 
 
 @pytest.mark.parametrize(("samples", "times", "outputs", "record"), [(700, 1, None, None), (300, 300, 5, ())])
@@ -616,9 +705,10 @@ def test_memory_is_told_in_advance(samples, times, outputs, record):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(samples, 5)), random.normal(size=samples if outputs is None else (samples, outputs))
     task, net = wl.Task(x, y, x[:100]), wl.MLP(3, wl.ReLU())
-    parts = lazy_module._memory(net, task, times, KERNELS if record is None else record, exact=True)
+    schedule = Schedule(np.arange(float(times)))
+    parts = Costs(net, task, schedule, KERNELS if record is None else record, True).memory()
     tracemalloc.start()
-    theory.lazy(net, task, times=np.arange(times), record=record)
+    theory.lazy(net, task, times=np.arange(times), kernels=record)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 0.25 * sum(parts.values()) < peak < sum(parts.values())

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import assert_agree_statistically, grouped, relative_error
+from helpers import assert_agree_statistically, relative_error
 from test_cnn import GEOMETRIES, images
 
 import widelimit as wl
@@ -35,7 +35,7 @@ def test_deep_linear_networks_to_rounding(geometry, rule):
     run = wl.train(
         net, task, RULES[rule], width=wl.Infinite(particles=3000), optimizer=wl.SGD(1.0), steps=0, replicates=1
     )
-    lazy = wl.theory.lazy(net, task, RULES[rule], step_size=1.0, steps=0)
+    lazy = wl.theory.lazy(net, task, RULES[rule], optimizer=wl.SGD(1.0), steps=0)
     for name in KERNELS:
         scale = np.abs(run["gradient_kernel"].values).max()
         expected = lazy[name].values.reshape(run[name].shape)
@@ -62,7 +62,7 @@ def test_kernels_are_those_of_wide_networks(geometry, nonlinearity, rule):
     task = images(shape, samples=3, test_samples=0)
     # A bias of order 1/N must be small beside the standard error of the mean over networks, of order 1/√(N n).
     run = wl.train(net, task, RULES[rule], width=400, optimizer=wl.SGD(1.0), steps=0, replicates=40).isel(step=0)
-    lazy = wl.theory.lazy(net, task, RULES[rule], step_size=1.0, steps=0)
+    lazy = wl.theory.lazy(net, task, RULES[rule], optimizer=wl.SGD(1.0), steps=0)
     for name in ("feature_kernel", "gradient_kernel", "ntk"):
         expected = lazy[name].values.reshape(run[name].shape[1:])
         assert_agree_statistically(run[name].values, expected, resolution=0.06)
@@ -74,10 +74,9 @@ def test_small_richness_is_the_lazy_limit(geometry, rule):
     """Outputs on training and test points after steps of training, at infinite width."""
     net, shape = network(geometry, 2, wl.Tanh(), richness=1e-2)
     task = images(shape, samples=3)
-    step_size = wl.suggest_step_size(net, task, RULES[rule])
-    training = dict(step_size=step_size, steps=6)
+    training = dict(optimizer=wl.SGD(wl.suggest_step_size(net, task, RULES[rule])), steps=6)
     particles, replicates = (4000, 12) if "windows" in geometry else (2000, 5)
-    run = wl.train(net, task, RULES[rule], replicates=replicates, **grouped(particles=particles, **training))
+    run = wl.train(net, task, RULES[rule], width=wl.Infinite(particles=particles), replicates=replicates, **training)
     lazy = wl.theory.lazy(net, task, RULES[rule], **training)
     assert lazy["loss"].values[-1] < 0.8 * lazy["loss"].values[0]
     for name in ("output", "test_output"):
@@ -130,8 +129,8 @@ def test_suggested_steps_of_rules_that_theory_does_not_know():
 def test_solvers_of_fully_connected_networks_refuse_others(net, solver):
     task = images((4, 1), test_samples=0)
     calls = {
-        "linear": lambda: wl.theory.linear(net, task, step_size=0.1, steps=2),
-        "alternating": lambda: wl.theory.alternating(net, task, step_size=0.1, steps=2),
+        "linear": lambda: wl.theory.linear(net, task, optimizer=wl.SGD(0.1), steps=2),
+        "alternating": lambda: wl.theory.alternating(net, task, optimizer=wl.SGD(0.1), steps=2),
         "fluctuations": lambda: wl.theory.fluctuations(net, task, width=100),
     }
     with pytest.raises(wl.ArgumentError) as refusal:

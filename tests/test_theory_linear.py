@@ -9,7 +9,7 @@ import pytest
 from helpers import RULES, assert_agree_statistically, assert_same, relative_error, small_task
 
 import widelimit as wl
-from widelimit.theory.momentum import Memory
+from widelimit.theory.momentum import OptimizerMemory
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0}
 MOVING = {"momentum": 0.6, "weight_decay": 0.4}
@@ -32,7 +32,7 @@ HEBBIAN = {"hebb-0": wl.Hebbian(0), "hebb-1": wl.Hebbian(1)}
 
 def compare(rule, layers, task, options=PLAIN, steps=6, step_size=0.02):
     net = wl.MLP(layers, wl.Linear(), richness=1.2)
-    numbers = {"step_size": step_size, "steps": steps, **options}
+    numbers = {"optimizer": wl.SGD(step_size, **options), "steps": steps}
     found = wl.theory.linear(net, task, rule, **numbers)
     run = wl.train(
         net, task, rule, width=wl.Infinite(particles=800), replicates=1, record=wl.Record(two_time=True), **numbers
@@ -78,7 +78,7 @@ def test_long_runs_stay_exact():
 def test_agrees_with_wide_networks():
     """Two-time kernels, which the responses make, in networks of finite width."""
     net, task = wl.MLP(2, wl.Linear(), richness=1.5), small_task()
-    found = wl.theory.linear(net, task, step_size=0.05, steps=6)
+    found = wl.theory.linear(net, task, optimizer=wl.SGD(0.05), steps=6)
     wide = wl.train(
         net, task, width=800, replicates=24, optimizer=wl.SGD(0.05), steps=6, record=wl.Record(two_time=True)
     )
@@ -103,7 +103,7 @@ def test_responses_explain_the_kernels(rule):
     Φ¹ + 𝒜 G³ 𝒜ᵀ for gradient descent, and as Φ² = Φ¹ + 𝒜 G̃̃ 𝒜ᵀ for feedback alignment.
     """
     task, richness, step_size = small_task(), 1.3, 0.04
-    run = wl.theory.linear(wl.MLP(3, wl.Linear(), richness), task, RULES[rule], step_size=step_size, steps=5)
+    run = wl.theory.linear(wl.MLP(3, wl.Linear(), richness), task, RULES[rule], optimizer=wl.SGD(step_size), steps=5)
     feature, mixed, own = (
         flat(run[f"{name}_two_time"].values)
         for name in ("feature_kernel", "pseudo_gradient_kernel", "pseudo_gradient_covariance")
@@ -128,7 +128,7 @@ def test_responses_explain_the_kernels(rule):
 
 
 def test_memory_of_plain_steps():
-    memory = Memory.of(wl.SGD(0.1), 3)
+    memory = OptimizerMemory.of(wl.SGD(0.1), 3)
     assert np.array_equal(memory.initial, np.ones(4))
     assert np.array_equal(memory.learned, 0.1 * np.tril(np.ones((4, 4)), -1))
 
@@ -141,7 +141,7 @@ def test_memory_is_what_the_optimiser_does_to_one_weight():
         velocity = momentum * velocity + size * change
         weight = (1 - size * decay) * weight + velocity
         path.append(weight)
-    memory = Memory.of(wl.SGD(size, momentum, decay), 6)
+    memory = OptimizerMemory.of(wl.SGD(size, momentum, decay), 6)
     assert np.allclose(1.5 * memory.initial + memory.learned[:, :6] @ changes, path, rtol=1e-13)
 
 
@@ -156,7 +156,7 @@ def test_divergence_keeps_what_came_before():
             net, task, wl.Hebbian(), width=wl.Infinite(particles=400), replicates=1, optimizer=wl.SGD(0.1), steps=30
         )
     with pytest.warns(wl.DivergenceWarning, match=r"diverged at step \d+ .* Hebbian"):
-        found = wl.theory.linear(net, task, wl.Hebbian(), step_size=0.1, steps=30)
+        found = wl.theory.linear(net, task, wl.Hebbian(), optimizer=wl.SGD(0.1), steps=30)
     assert found.sizes["step"] == int(run["diverged_step"][0]) < 31
     assert np.all(np.isfinite(found["feature_kernel_two_time"]))
     assert_same(found, run.isel(replicate=0), 1e-9, ["output", "ntk"])
@@ -179,22 +179,29 @@ class Homemade(wl.Rule):
         ({"rule": Homemade()}, r"rule: theory.linear covers GradientDescent.*got Homemade.*train"),
         ({"rule": wl.Hebbian}, r"write Hebbian\(\)"),
         ({"steps": -1}, "steps must be a whole number at least 0; got -1"),
-        ({"step_size": 0.0}, "step_size must be a finite number above 0"),
-        ({"momentum": 1.0}, "momentum must be"),
+        ({"optimizer": 0.1}, r"optimizer must be a SGD, for example widelimit.SGD\(step_size=0.1\); got float"),
+        ({"optimizer": "auto"}, "optimizer: theory.linear needs a step size that is a number; .*suggest_step_size"),
+        ({"optimizer": wl.SGD("auto")}, "optimizer: theory.linear needs .* number; .*suggest_step_size"),
         ({"steps": 10**6}, r"needs about .* GiB .* train\(\.\.\., width=math\.inf\)"),
         ({"net": "tanh"}, "net must be an Architecture"),
         ({"task": None}, "task must be a Task"),
     ],
 )
 def test_bad_input(change, message):
-    arguments = {"net": wl.MLP(2, wl.Linear()), "task": small_task(), "rule": None, "step_size": 0.1, "steps": 2}
+    arguments = {
+        "net": wl.MLP(2, wl.Linear()),
+        "task": small_task(),
+        "rule": None,
+        "optimizer": wl.SGD(0.1),
+        "steps": 2,
+    }
     arguments |= change
     with pytest.raises(wl.ArgumentError, match=message):
         wl.theory.linear(arguments.pop("net"), arguments.pop("task"), arguments.pop("rule"), **arguments)
 
 
 def test_it_is_saved_and_loaded(tmp_path):
-    found = wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), step_size=0.1, steps=2)
+    found = wl.theory.linear(wl.MLP(2, wl.Linear()), small_task(), optimizer=wl.SGD(0.1), steps=2)
     loaded = wl.load(wl.save(found, tmp_path / "linear.nc"))
     assert loaded.equals(found)
     assert wl.results.configuration(loaded)["solver"] == "theory.linear"

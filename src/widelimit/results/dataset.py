@@ -11,9 +11,9 @@ import xarray as xr
 
 from ..problem import Task
 from .configuration import versions
+from .outputs import OUTPUTS
 from .registry import RECORDED, SCHEMA, VARIABLES
 
-OUTPUTS = {"output_unit", "output_unit2"}
 POSITIONS = {"position", "position2"}
 
 _COUNTED_FROM = {"layer": 1, "layer2": 1, "matrix": 1, "weight": 0}
@@ -31,13 +31,16 @@ def assemble(
     """A result from plain arrays whose axes are those of `VARIABLES`; output axes are dropped for scalar tasks.
 
     An array may lack the axis `replicate` (it is the same for all: deterministic theory), or `replicate` and `step` (it
-    is the same at all times too): subtraction of two results then broadcasts. `steps` is None in continuous time.
+    is the same at all times too): subtraction of two results then broadcasts. Of these, a kernel may lack the axes
+    over outputs besides, if it is the same for each and nothing passes between two. `steps` is None in continuous time.
     `recorded_samples` are the indices of the samples whose kernels these are, None if they are of all.
     """
     data = {}
     for name, array in variables.items():
         dims = without_shared(VARIABLES[name].dims, array.ndim)
-        single = OUTPUTS if scalar else set()
+        if array.ndim < len(dims):
+            dims = tuple(dim for dim in dims if dim not in OUTPUTS)
+        single = OUTPUTS if scalar else frozenset()
         single |= {dim for dim, size in zip(dims, array.shape, strict=True) if dim in POSITIONS and size == 1}
         array = array[tuple(0 if dim in single else slice(None) for dim in dims)]
         data[name] = (tuple(dim for dim in dims if dim not in single), array)

@@ -15,6 +15,7 @@ from ..formatting import number
 from . import observables
 from .combined import OF_TASK, SAME_TASK, run_dims
 from .configuration import configuration, versions
+from .outputs import lacking, with_outputs_of
 from .registry import COMPARED, VARIABLES
 from .samples import on_common_samples
 from .times import places, times_of
@@ -79,7 +80,8 @@ def compare(a: xr.Dataset, b: xr.Dataset, *, over_run: bool = False) -> xr.Datas
     rows = common_times(a, b)
     distances = {}
     for name in names:
-        measured = _measured(_at("a", a, name, rows[0]), _at("b", b, name, rows[1]), over_run)
+        first, second = _at("a", a, name, rows[0]), _at("b", b, name, rows[1])
+        measured = _measured(with_outputs_of(first, second), with_outputs_of(second, first), over_run)
         if not over_run and "step" not in measured.dims:
             measured = measured.expand_dims(step=len(rows[0]))
         measured.attrs["long_name"] = f"distance of a from b: {VARIABLES[name].meaning}"
@@ -105,7 +107,7 @@ def common_times(a: xr.Dataset, b: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def same_draw(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether runs of these two configurations draw the same random numbers, and are then not independent."""
-    settings = ("seed", "width", "particles", "monte_carlo_samples", "solver")
+    settings = ("seed", "width", "particles", "solver")
     return "seed" in a and all(a.get(name) == b.get(name) for name in settings)
 
 
@@ -213,9 +215,9 @@ def _check_same_task(a: xr.Dataset, b: xr.Dataset, names: Iterable[str]) -> None
     for name in (*OF_TASK, *names):
         if name not in a or name not in b:
             continue
+        passed_over = {"replicate", "step", "step2", *lacking(a[name], b[name]), *lacking(b[name], a[name])}
         sizes = [
-            {str(dim): size for dim, size in result[name].sizes.items() if dim not in ("replicate", "step", "step2")}
-            for result in (a, b)
+            {str(dim): size for dim, size in result[name].sizes.items() if dim not in passed_over} for result in (a, b)
         ]
         if sizes[0] != sizes[1]:
             raise ArgumentError(

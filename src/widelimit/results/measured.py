@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from .. import checks
 from ..checks import ArgumentError
 from .configuration import describe
-from .dataset import OUTPUTS, POSITIONS, labelled, without_shared
+from .dataset import POSITIONS, labelled, without_shared
+from .outputs import OUTPUTS
 from .registry import RECORDED, VARIABLES
 
 
@@ -132,7 +133,7 @@ def _dims(arrays: Sequence[_Array], sizes: dict[str, int]) -> dict[str, tuple[st
     """The dimensions of all arrays: those that fit together, without positions where that is possible."""
     refusals: list[tuple[int, _Array, dict[str, int]]] = []
     for positions in (POSITIONS, set()):
-        readings = [_Reading(positions | outputs, sizes, {}) for outputs in (OUTPUTS, set())]
+        readings = [_Reading(positions | outputs, sizes, {}) for outputs in (OUTPUTS, frozenset())]
         for place, array in enumerate(arrays):
             extended = [longer for reading in readings if (longer := reading.extended(array))]
             if not extended:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..checks import ArgumentError
+from .outputs import kept_once
 from .samples import at_samples, recorded_samples
 
 
@@ -35,7 +36,8 @@ def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     """Task alignment A(K, yyᵀ) = yᵀKy/(|K|_F |y|²), in [−1, 1] (paper, Fig. 1b).
 
     With C outputs y is (sample, output), and K a kernel of samples alone (Φ^ℓ: the average over outputs of y_cᵀΦy_c, in
-    the same normalisation, |y|² replaced by |yyᵀ|_F) or with C×C blocks (the eNTK: y as one vector of length P·C).
+    the same normalisation, |y|² replaced by |yyᵀ|_F) or with C×C blocks (the eNTK: y as one vector of length P·C),
+    which may be kept once for all outputs (the lazy eNTK, K ⊗ 1).
 
     **Arguments:** `kernel` with dims (…, sample, sample2[, output_unit, output_unit2]), or of the recorded samples;
     `target` with dims (sample[, output_unit]), of all samples.
@@ -53,7 +55,10 @@ def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     outer = target * other
     if not blocks and "output_unit" in outer.dims:
         outer = outer.sum("output_unit")
-    return (kernel * outer).sum(sizes) / (_norm(kernel, sizes) * _norm(outer, sizes))
+    overlap, norm = (kernel * outer).sum(sizes), _norm(outer, sizes)
+    if kept_once(kernel) and "output_unit" in target.dims:  # |K ⊗ 1|_F = √C |K|_F, and yyᵀ has blocks too
+        norm = (target**2).sum() * np.sqrt(target.sizes["output_unit"])
+    return overlap / (_norm(kernel, sizes) * norm)
 
 
 def task_alignments(result: xr.Dataset) -> dict[str, xr.DataArray]:

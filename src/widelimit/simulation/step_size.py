@@ -85,4 +85,4 @@ def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progre
     alone = Task(
         task.inputs, task.y[:, 0]
     )  # with several outputs the same block stands for each, and nothing between them
-    return lazy(net, alone, rule, times=[0.0], record=("ntk",), progress=progress)["ntk"].values
+    return lazy(net, alone, rule, times=[0.0], kernels=("ntk",), progress=progress)["ntk"].values

@@ -25,7 +25,7 @@ def hebbian_share(error: np.ndarray, power: int) -> np.ndarray:
     return error.shape[-1] * error / np.where(size > 0, size, 1)
 
 
-class Source(enum.Enum):
+class FeedbackKind(enum.Enum):
     """What g̃ is made from."""
 
     GRADIENT = "the true gradient, g̃ = g"
@@ -35,44 +35,49 @@ class Source(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Feedback:
+class FeedbackLaw:
     """A rule as the mean-field theory sees it.
 
     `correlation` is that of what travels backward with the initial weights: ρ for ρ-aligned feedback, 1 for the
     gradient, 0 for the others. `error_power` is the Hebbian p.
     """
 
-    source: Source
+    kind: FeedbackKind
     correlation: float
     error_power: int = 1
 
+    @property
+    def frozen(self) -> bool:
+        """Whether g̃ has randomness of its own, in matrices or vectors that are never trained."""
+        return self.kind in (FeedbackKind.CHAIN, FeedbackKind.DIRECT)
 
-def feedback_of(rule: Rule | None, solver: str, covered: Iterable[Source] = tuple(Source)) -> Feedback:
+
+def feedback_of(rule: Rule | None, solver: str, covered: Iterable[FeedbackKind] = tuple(FeedbackKind)) -> FeedbackLaw:
     """The kind of feedback of a rule, gradient descent by default; raises where `solver` does not cover it."""
     rule = GradientDescent() if rule is None else rule
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
     match rule:
         case GradientDescent():
-            found = Feedback(Source.GRADIENT, 1.0)
+            law = FeedbackLaw(FeedbackKind.GRADIENT, 1.0)
         case FeedbackAlignment():
-            found = Feedback(Source.CHAIN, rule.correlation)
+            law = FeedbackLaw(FeedbackKind.CHAIN, float(rule.correlation))
         case DirectFeedbackAlignment():
-            found = Feedback(Source.DIRECT, 0.0)
+            law = FeedbackLaw(FeedbackKind.DIRECT, 0.0)
         case Hebbian():
-            found = Feedback(Source.LOCAL, 0.0, rule.error_power)
+            law = FeedbackLaw(FeedbackKind.LOCAL, 0.0, rule.error_power)
         case _:
-            found = None
-    if found is None or found.source not in covered:
-        names = ", ".join(_NAMES[source] for source in Source if source in covered)
+            law = None
+    if law is None or law.kind not in covered:
+        names = ", ".join(_NAMES[kind] for kind in FeedbackKind if kind in covered)
         raise ArgumentError(
             f"rule: {solver} covers {names}; got {type(rule).__name__}. train(..., width=math.inf) runs any rule."
         )
-    return found
+    return law
 
 
 _NAMES = {
-    Source.GRADIENT: "GradientDescent",
-    Source.CHAIN: "FeedbackAlignment",
-    Source.DIRECT: "DirectFeedbackAlignment",
-    Source.LOCAL: "Hebbian",
+    FeedbackKind.GRADIENT: "GradientDescent",
+    FeedbackKind.CHAIN: "FeedbackAlignment",
+    FeedbackKind.DIRECT: "DirectFeedbackAlignment",
+    FeedbackKind.LOCAL: "Hebbian",
 }

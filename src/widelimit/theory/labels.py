@@ -48,10 +48,10 @@ def losses(task: Task, variables: dict[str, np.ndarray]) -> dict[str, np.ndarray
     """The error signal and the losses that belong to the outputs (…, sample, output_unit) of `variables`."""
     with at_precision("float64"):
         output = jnp.asarray(variables["output"])
-        found = {
+        measured = {
             "error": np.asarray(task.loss.error(output, jnp.asarray(task.y))),
             "loss": np.asarray(task.loss.value(output, jnp.asarray(task.y)).sum(axis=-1)),
         }
         if "test_output" in variables and task.y_test is not None:
-            found["test_loss"] = task.test_loss(variables["test_output"])
-    return found
+            measured["test_loss"] = task.test_loss(variables["test_output"])
+    return measured

@@ -15,8 +15,8 @@ def fully_connected(net: Any, solver: str, nonlinearity: str = "Tanh") -> None:
         "net", net, Architecture, f"widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.{nonlinearity}())"
     )
     if not isinstance(net, MLP) or net.residual:
-        given = "MLP with residual connections" if isinstance(net, MLP) else type(net).__name__
+        kind = "MLP with residual connections" if isinstance(net, MLP) else type(net).__name__
         raise ArgumentError(
-            f"net: {solver} covers fully connected networks without residual connections; got {given}. "
+            f"net: {solver} covers fully connected networks without residual connections; got {kind}. "
             "train(..., width=math.inf) runs any network, and theory.lazy has its kernels at initialisation."
         )

@@ -26,7 +26,7 @@ from ..checks import ArgumentError
 from ..networks import MLP, Linear
 from ..problem import Task
 from ..rules import GradientDescent, Rule
-from .feedback import Source, feedback_of
+from .feedback import FeedbackKind, feedback_of
 from .labels import labelled
 
 _PRECISION = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-13}
@@ -81,11 +81,11 @@ def two_layer_fixed_point(rule: Rule | None = None, *, target: float, richness: 
     gamma = np.atleast_1d(checks.finite_array("richness", richness))
     if gamma.ndim != 1 or not len(gamma) or not np.all(gamma > 0):
         raise ArgumentError(f"richness must be positive, one number or a list of them; got {richness!r}.")
-    models = [_model(rule, np.array([float(target)]), float(one)) for one in gamma]
+    models = [_model(rule, np.array([float(target)]), float(strength)) for strength in gamma]
     ends = [model.at(model.solve(np.array([np.inf]))) for model in models]
     final_kernel = np.array([end["feature_kernel"][0, 0, 0] for end in ends])
     laws = np.array([model.laws() for model in models])
-    found: dict[str, Any] = {
+    variables: dict[str, Any] = {
         "feature_kernel_change": ("richness", final_kernel - 1),
         "pseudo_gradient_kernel": ("richness", np.array([end["pseudo_gradient_kernel"][0, 0, 0] for end in ends])),
         "small_richness": ("richness", laws[:, 0]),
@@ -93,8 +93,8 @@ def two_layer_fixed_point(rule: Rule | None = None, *, target: float, richness: 
     }
     if isinstance(models[0], _Hebbian):
         root = np.sqrt(target**2 + 4 * final_kernel / gamma)
-        found["repelling_error"] = (("branch", "richness"), 0.5 * np.stack([target - root, target + root]))
-    return xr.Dataset(found, coords={"richness": gamma})
+        variables["repelling_error"] = (("branch", "richness"), 0.5 * np.stack([target - root, target + root]))
+    return xr.Dataset(variables, coords={"richness": gamma})
 
 
 def _times(times: Sequence[float]) -> np.ndarray:
@@ -110,11 +110,11 @@ def _times(times: Sequence[float]) -> np.ndarray:
 def _model(rule: Rule | None, y: np.ndarray, richness: float) -> _Model:
     rule = GradientDescent() if rule is None else rule
     feedback = feedback_of(rule, "theory.two_layer")
-    match feedback.source:
-        case Source.GRADIENT:
+    match feedback.kind:
+        case FeedbackKind.GRADIENT:
             return _GradientDescent(y, richness)
-        case Source.CHAIN | Source.DIRECT:
-            return _Feedback(y, richness, feedback.correlation)
+        case FeedbackKind.CHAIN | FeedbackKind.DIRECT:
+            return _FrozenFeedback(y, richness, feedback.correlation)
         case _ if feedback.error_power == 2:
             return _Hebbian(y, richness)
     raise ArgumentError(
@@ -124,19 +124,19 @@ def _model(rule: Rule | None, y: np.ndarray, richness: float) -> _Model:
 
 def _variables(model: _Model, times: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays of the result; one layer, one output."""
-    found = model.at(model.solve(times))
+    state = model.at(model.solve(times))
     samples = len(model.y)
-    backward = found["pseudo_gradient_kernel"]
-    ntk = found["feature_kernel"] + backward * np.eye(samples)
+    backward = state["pseudo_gradient_kernel"]
+    ntk = state["feature_kernel"] + backward * np.eye(samples)
     unit = (..., None, None)
     return {
-        "output": found["output"][..., None],
-        "feature_kernel": found["feature_kernel"][:, None],
+        "output": state["output"][..., None],
+        "feature_kernel": state["feature_kernel"][:, None],
         "gradient_kernel": np.broadcast_to(
-            found["gradient_kernel"][:, None, None, None], (len(times), 1, samples, samples)
+            state["gradient_kernel"][:, None, None, None], (len(times), 1, samples, samples)
         )[unit],
         "pseudo_gradient_kernel": backward[:, None][unit],
-        "pseudo_gradient_norm": found["pseudo_gradient_norm"][:, None, :, None],
+        "pseudo_gradient_norm": state["pseudo_gradient_norm"][:, None, :, None],
         "ntk": ntk[unit],
     }
 
@@ -199,7 +199,7 @@ class _GradientDescent(_Model):
 
 
 @final
-class _Feedback(_Model):
+class _FrozenFeedback(_Model):
     """The state is a = γ0 ∫ Δ dt along the targets: h = u + a g̃ there, with frozen g̃."""
 
     def __init__(self, y: np.ndarray, richness: float, correlation: float):
@@ -316,8 +316,8 @@ def _flow(rate: Any, start: np.ndarray, times: np.ndarray, end: Any) -> np.ndarr
     finite = times[np.isfinite(times)]
     if len(finite):
         span = (0.0, max(float(finite[-1]), np.finfo(float).tiny))
-        with np.errstate(over="ignore", invalid="ignore"):  # of steps that are tried and found too long
-            found = solve_ivp(rate, span, start, t_eval=finite, events=distance, **_PRECISION)
-        if len(found.t):
-            states[: len(found.t)] = found.y.T
+        with np.errstate(over="ignore", invalid="ignore"):  # of trial steps that turn out too long
+            flow = solve_ivp(rate, span, start, t_eval=finite, events=distance, **_PRECISION)
+        if len(flow.t):
+            states[: len(flow.t)] = flow.y.T
     return states

@@ -1,6 +1,6 @@
-"""The fields of one layer, sample by sample: drawing the Gaussian ones, and solving for the others forward in time.
+"""The fields of one layer, particle by particle: drawing the Gaussian ones, and solving for the others forward in time.
 
-Arrays of fields are (row, sample) with a row for each (step, input[, output_unit]), the step slowest.
+Arrays of fields are (row, particle) with a row for each (step, input[, output_unit]), the step slowest.
 """
 
 from __future__ import annotations
@@ -22,19 +22,29 @@ _TRMM = scipy.linalg.get_blas_funcs(("trmm",), dtype=np.float64)[0]
 _BLOCK = 48  # rows whose dependence on the past is taken in one matrix product
 
 
-class Units:
+class ArrayNonlinearity:
     """A nonlinearity on NumPy arrays, to be used within `at_precision("float64")`."""
 
     def __init__(self, nonlinearity: Nonlinearity):
         self.nonlinearity = nonlinearity
 
     def respond(self, h: np.ndarray, gate: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """ϕ(h) and ϕ'(h); with a gate, φ̇ h and φ̇. `h` is (row, sample) for one step or several."""
+        """ϕ(h) and ϕ'(h); with a gate, φ̇ h and φ̇. `h` is (row, particle) for one step or several."""
         if gate is None:
             value, slope = _respond(self.nonlinearity, h)
             return np.asarray(value), np.asarray(slope)
         slope = np.tile(gate, (len(h) // len(gate), 1))
         return slope * h, slope
+
+    @property
+    def gated(self) -> bool:
+        """Whether a gate of the inputs stands for ϕ'."""
+        return self.nonlinearity.gated
+
+    @property
+    def linear(self) -> bool:
+        """Whether ϕ(h) = h."""
+        return self.nonlinearity.linear
 
     def gates(self, m: np.ndarray) -> np.ndarray:
         """φ̇(m)."""
@@ -42,12 +52,12 @@ class Units:
 
     def curvature(self, h: np.ndarray) -> np.ndarray:
         """ϕ''(h) as automatic differentiation has it; zero in a gated network."""
-        return np.zeros_like(h) if self.nonlinearity.gated else np.asarray(_curvature(self.nonlinearity, h))
+        return np.zeros_like(h) if self.gated else np.asarray(_curvature(self.nonlinearity, h))
 
     @property
     def smooth(self) -> bool:
         """Whether automatic differentiation sees all of ϕ'': not so for ReLU, whose ϕ'' is a delta function."""
-        if self.nonlinearity.gated:
+        if self.gated:
             return True
         edges = np.linspace(-6.01, 5.99, 13)
         h = np.linspace(edges[:-1], edges[1:], 401)
@@ -70,31 +80,31 @@ def _curvature(nonlinearity: Nonlinearity, h: jax.Array) -> jax.Array:
 
 
 def matched_noise(
-    generator: np.random.Generator, sizes: dict[str, tuple[int, int]], samples: int
+    generator: np.random.Generator, sizes: dict[str, tuple[int, int]], particles: int
 ) -> dict[str, np.ndarray]:
-    """Standard normal rows of a layer, by name, with exact second moments where the samples suffice.
+    """Standard normal rows of a layer, by name, with exact second moments where the particles suffice.
 
-    Rows have zero mean over the samples and are orthonormal to one another, so that sampled covariances are exact and
-    only higher moments carry a sampling error. At most half as many rows as samples can be matched; those of the first
-    steps come first, and the others are orthogonal to them only.
+    Rows have zero mean over the particles and are orthonormal to one another, so that sampled covariances are exact and
+    only higher moments carry a sampling error. At most half as many rows as particles can be matched; those of the
+    first steps come first, and the others are orthogonal to them only.
 
     **Arguments:** `sizes` gives for each name the number of steps and of rows per step.
     """
-    drawn = {name: generator.standard_normal((steps, rows, samples)) for name, (steps, rows) in sizes.items()}
+    drawn = {name: generator.standard_normal((steps, rows, particles)) for name, (steps, rows) in sizes.items()}
     order = sorted((step, name) for name, (steps, _) in sizes.items() for step in range(steps))
     rows = np.concatenate([drawn[name][step] for step, name in order])
     rows -= rows.mean(axis=1, keepdims=True)
-    matched, rest = np.split(rows, [min(len(rows), samples // 2)])
+    matched, rest = np.split(rows, [min(len(rows), particles // 2)])
     for _ in range(2):  # twice is enough: the second pass removes what rounding left of the first
         root = np.linalg.cholesky(overlap(matched, matched))
         matched = scipy.linalg.solve_triangular(root, matched, lower=True)
     rest = rest - overlap(rest, matched) @ matched
     rest /= np.sqrt(np.mean(rest**2, axis=1, keepdims=True))
     parts = iter(np.split(np.concatenate([matched, rest]), np.cumsum([sizes[name][1] for _, name in order])[:-1]))
-    found: dict[str, list[np.ndarray]] = {name: [] for name in sizes}
+    by_step: dict[str, list[np.ndarray]] = {name: [] for name in sizes}
     for _, name in order:
-        found[name].append(next(parts))
-    return {name: np.concatenate(steps) for name, steps in found.items()}
+        by_step[name].append(next(parts))
+    return {name: np.concatenate(steps) for name, steps in by_step.items()}
 
 
 def causal_root(covariance: np.ndarray, jitter: float = JITTER) -> np.ndarray:
@@ -121,24 +131,24 @@ def drawn(root: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """⟨a_i b_j⟩ over samples."""
+    """⟨a_i b_j⟩ over particles."""
     return a @ b.T / a.shape[1]
 
 
 def causal_overlap(a: np.ndarray, b: np.ndarray, steps: int) -> np.ndarray:
     """⟨a_k b_j⟩ for steps j ≤ k; what belongs to later j is zero, or left over from a block of steps."""
     rows, columns = len(a) // steps, len(b) // steps
-    found = np.zeros((len(a), len(b)))
+    kernel = np.zeros((len(a), len(b)))
     stride = max(1, 4 * _BLOCK // columns)
     for start in range(0, steps, stride):
         block = slice(start * columns, (start + stride) * columns)
-        found[start * rows :, block] = overlap(a[start * rows :], b[block])
-    return found
+        kernel[start * rows :, block] = overlap(a[start * rows :], b[block])
+    return kernel
 
 
-def over_units(rows: np.ndarray, units: int) -> np.ndarray:
-    """Rows (…, input) repeated for every unit, as rows (…, input, output_unit)."""
-    return rows if units == 1 else np.repeat(rows, units, axis=0)
+def over_outputs(rows: np.ndarray, outputs: int) -> np.ndarray:
+    """Rows (…, input) repeated for every output, as rows (…, input, output)."""
+    return rows if outputs == 1 else np.repeat(rows, outputs, axis=0)
 
 
 # --- the other fields
@@ -153,14 +163,14 @@ class Overflow(ArithmeticError):
 
 
 @dataclass
-class System:
+class LayerEquations:
     """The equations of one layer, h = source + into_h p and y = arriving + into_y ϕ(h), with p made of ϕ, ϕ' and y.
 
     p = ϕ'(h) y where there is something `arriving` from above, p = ϕ(h) where there is nothing (Hebb). `into_h` is
     strictly causal, `into_y` causal with an equal-time part, or None.
     """
 
-    units: Units
+    nonlinearity: ArrayNonlinearity
     gate: np.ndarray | None
     steps: int
     source: np.ndarray
@@ -170,8 +180,8 @@ class System:
 
 
 @dataclass
-class Solution:
-    """The fields that solve a `System`, each (row, sample)."""
+class LayerFields:
+    """The fields that solve a layer's equations, each (row, particle)."""
 
     h: np.ndarray
     phi: np.ndarray
@@ -180,16 +190,16 @@ class Solution:
     p: np.ndarray
 
 
-def solve(system: System) -> Solution:
-    """Forward substitution in time, all samples at once; raises [`Overflow`] where the fields do not stay finite.
+def solve(equations: LayerEquations) -> LayerFields:
+    """Forward substitution in time, all particles at once; raises [`Overflow`] where the fields do not stay finite.
 
     The past of several steps enters in one matrix product, which is most of the work; within such a block it is step
     by step.
     """
-    steps, h = system.steps, np.array(system.source)
+    steps, h = equations.steps, np.array(equations.source)
     rows = len(h) // steps
     phi, slope = np.empty_like(h), np.empty_like(h)
-    y = None if system.arriving is None else np.array(system.arriving)
+    y = None if equations.arriving is None else np.array(equations.arriving)
     p = phi if y is None else np.empty_like(y)
     carried = len(p) // steps
     stride = max(1, _BLOCK // rows)
@@ -197,38 +207,38 @@ def solve(system: System) -> Solution:
         stop = min(start + stride, steps)
         past_h, past_p = start * rows, start * carried
         if start:
-            h[past_h : stop * rows] += system.into_h[past_h : stop * rows, :past_p] @ p[:past_p]
-            if y is not None and system.into_y is not None:
-                y[past_p : stop * carried] += system.into_y[past_p : stop * carried, :past_h] @ phi[:past_h]
+            h[past_h : stop * rows] += equations.into_h[past_h : stop * rows, :past_p] @ p[:past_p]
+            if y is not None and equations.into_y is not None:
+                y[past_p : stop * carried] += equations.into_y[past_p : stop * carried, :past_h] @ phi[:past_h]
         for step in range(start, stop):
             now, here = slice(step * rows, (step + 1) * rows), slice(step * carried, (step + 1) * carried)
             if step > start:
-                h[now] += system.into_h[now, past_p : step * carried] @ p[past_p : step * carried]
-            phi[now], slope[now] = system.units.respond(h[now], system.gate)
+                h[now] += equations.into_h[now, past_p : step * carried] @ p[past_p : step * carried]
+            phi[now], slope[now] = equations.nonlinearity.respond(h[now], equations.gate)
             if y is None:
                 continue
-            if system.into_y is not None:
-                y[here] += system.into_y[here, past_h : (step + 1) * rows] @ phi[past_h : (step + 1) * rows]
-            p[here] = over_units(slope[now], carried // rows) * y[here]
-    for fields in (phi, p) if y is None else (phi, y, p):
-        check_finite(fields, steps)
-    return Solution(h, phi, slope, y, p)
+            if equations.into_y is not None:
+                y[here] += equations.into_y[here, past_h : (step + 1) * rows] @ phi[past_h : (step + 1) * rows]
+            p[here] = over_outputs(slope[now], carried // rows) * y[here]
+    for field in (phi, p) if y is None else (phi, y, p):
+        check_finite(field, steps)
+    return LayerFields(h, phi, slope, y, p)
 
 
-def causal_product(matrix: np.ndarray, fields: np.ndarray, steps: int) -> np.ndarray:
-    """`matrix` @ `fields` for a matrix that is zero above its (step, step) diagonal blocks."""
-    rows, columns = len(matrix) // steps, len(fields) // steps
-    found = np.empty((len(matrix), fields.shape[1]))
+def causal_product(matrix: np.ndarray, field: np.ndarray, steps: int) -> np.ndarray:
+    """`matrix` @ `field` for a matrix that is zero above its (step, step) diagonal blocks."""
+    rows, columns = len(matrix) // steps, len(field) // steps
+    product = np.empty((len(matrix), field.shape[1]))
     stride = max(1, 4 * _BLOCK // rows)
     for start in range(0, steps, stride):
         stop = min(start + stride, steps)
         block, past = slice(start * rows, stop * rows), stop * columns
-        np.matmul(matrix[block, :past], fields[:past], out=found[block])
-    return found
+        np.matmul(matrix[block, :past], field[:past], out=product[block])
+    return product
 
 
-def check_finite(fields: np.ndarray, steps: int) -> None:
-    """Raise [`Overflow`] at the first step where a field (row, sample) has no finite second moment."""
-    power = np.einsum("ks,ks->k", fields, fields).reshape(steps, -1).sum(axis=1)
+def check_finite(field: np.ndarray, steps: int) -> None:
+    """Raise [`Overflow`] at the first step where a field (row, particle) has no finite second moment."""
+    power = np.einsum("ks,ks->k", field, field).reshape(steps, -1).sum(axis=1)
     if not np.all(np.isfinite(power)):
         raise Overflow(int(np.argmin(np.isfinite(power))))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .fields import Overflow
-from .orders import Orders
+from .orders import OrderParameters
 from .sweeps import Sweeper
 
 _PATIENCE = 10  # sweeps without progress before the update speed is halved
@@ -18,7 +18,7 @@ _PATIENCE = 10  # sweeps without progress before the update speed is halved
 class Outcome:
     """Where the iteration of one replicate ended."""
 
-    orders: Orders
+    orders: OrderParameters
     residuals: list[float] = field(default_factory=list)
     converged: bool = False
     diverged_at: int = -1
@@ -36,42 +36,42 @@ def iterate(
 ) -> Outcome:
     """Sweep until the residual is below `tolerance`.
 
-    The equations are causal, and so are the roots the samples are drawn with: what happens at a step cannot reach
+    The equations are causal, and so are the roots the particles are drawn with: what happens at a step cannot reach
     earlier ones. A sweep that overflows at some step is therefore repeated for the steps before it alone; once these
     have converged, more are tried. Where the very next step overflows again, the dynamics itself diverges there. An
     iteration that finds no smaller residual for several sweeps (with kinks in ϕ' it can fall into a cycle) is damped
     more.
     """
-    found = Outcome(sweeper.extend(sweeper.start(), steps), speed=speed)
-    settled: Orders | None = None
+    outcome = Outcome(sweeper.extend(sweeper.start(), steps), speed=speed)
+    settled: OrderParameters | None = None
     best, since = float("inf"), 0
     try:
-        while len(found.residuals) < max_sweeps:
+        while len(outcome.residuals) < max_sweeps:
             try:
                 with np.errstate(over="ignore", invalid="ignore"):
-                    found.orders, residual = sweeper.sweep(found.orders, found.speed)
+                    outcome.orders, residual = sweeper.sweep(outcome.orders, outcome.speed)
             except Overflow as overflow:
-                found.residuals.append(float("inf"))
-                if settled is not None and overflow.step <= settled.steps < found.orders.steps <= settled.steps + 1:
-                    found.orders, found.converged, found.diverged_at = settled, True, settled.steps
+                outcome.residuals.append(float("inf"))
+                if settled is not None and overflow.step <= settled.steps < outcome.orders.steps <= settled.steps + 1:
+                    outcome.orders, outcome.converged, outcome.diverged_at = settled, True, settled.steps
                     break
-                found.orders = found.orders.resized(max(overflow.step, 1))
+                outcome.orders = outcome.orders.resized(max(overflow.step, 1))
                 best, since = float("inf"), 0
                 continue
-            found.residuals.append(residual)
+            outcome.residuals.append(residual)
             tell(residual)
             if residual <= tolerance:
-                if found.orders.steps == steps:
-                    found.converged = True
+                if outcome.orders.steps == steps:
+                    outcome.converged = True
                     break
-                settled = found.orders
-                found.orders = sweeper.extend(settled, settled.steps + 1)
+                settled = outcome.orders
+                outcome.orders = sweeper.extend(settled, settled.steps + 1)
                 best, since = float("inf"), 0
                 continue
             since = 0 if residual < best else since + 1
             best = min(best, residual)
             if since >= _PATIENCE:
-                found.speed, since = found.speed / 2, 0
+                outcome.speed, since = outcome.speed / 2, 0
     except KeyboardInterrupt:
-        found.interrupted = True
-    return found
+        outcome.interrupted = True
+    return outcome

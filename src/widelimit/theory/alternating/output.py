@@ -9,18 +9,19 @@ import numpy as np
 
 from ...faults import DIVERGED
 from ...problem import Loss, Task
-from ..feedback import Feedback, Source
-from .fields import Overflow
-from .orders import Orders
+from ..feedback import FeedbackKind, FeedbackLaw
+from .fields import Overflow, overlap
+from .orders import OrderParameters
 
 if TYPE_CHECKING:
-    from .sweeps import Sweeper
+    from .layer import Layer
+    from .replicate import Replicate
 
 
 class ErrorSignal:
     """Δ of the outputs, and the coefficients E of what the hidden layers' updates carry."""
 
-    def __init__(self, task: Task, feedback: Feedback):
+    def __init__(self, task: Task, feedback: FeedbackLaw):
         self.feedback = feedback
         self.target = task.y
         self._loss = task.loss
@@ -40,8 +41,8 @@ class ErrorSignal:
         return bool(np.isfinite(loss) and loss <= self._most)
 
     def carried(self, error: np.ndarray) -> np.ndarray:
-        """E (…, sample, output_unit of p): Δ, or for Hebb Σ_c Δ_c^p with a single unit."""
-        if self.feedback.source is not Source.LOCAL:
+        """E (…, sample, output of p): Δ, or for Hebb Σ_c Δ_c^p, one for all outputs."""
+        if self.feedback.kind is not FeedbackKind.LOCAL:
             return error
         return np.sum(error**self.feedback.error_power, axis=-1, keepdims=True)
 
@@ -56,31 +57,47 @@ def _value(loss: Loss, output: jax.Array, target: jax.Array) -> jax.Array:
     return loss.value(output, target)
 
 
-def tangent(sweeper: Sweeper, orders: Orders) -> tuple[np.ndarray, np.ndarray]:
+def tangent(replicate: Replicate, orders: OrderParameters) -> tuple[np.ndarray, np.ndarray]:
     """How f_k follows changes of Δ_j and E_j at j < k while the kernels stay: two matrices over (step, sample, output).
 
     learned_kj Φ^L_kj for the readout, and learned_kj Σ_{ℓ<L} ⟨g^{ℓ+1} p^{ℓ+1}⟩_kj Φ^ℓ_kj for the hidden layers:
     together the two-time tangent kernel.
     """
-    steps, inputs, outputs, units = orders.steps, sweeper.inputs, sweeper.outputs, sweeper.carried_units
-    learned = sweeper.memory.learned[:steps, :steps]
-    below = [np.tile(sweeper.input_kernel, (steps, steps)), *orders.feature]
+    steps, inputs, outputs, carried = orders.steps, replicate.inputs, replicate.outputs, replicate.carried_outputs
+    learned = replicate.memory.learned[:steps, :steps]
+    below = [np.tile(replicate.input_kernel, (steps, steps)), *orders.feature]
     weight = np.repeat(np.repeat(learned, inputs, axis=0), inputs, axis=1)
     readout = np.kron(weight * below[-1], np.eye(outputs)) if outputs > 1 else weight * below[-1]
-    hidden = np.zeros((steps * inputs, outputs, steps * inputs, units))
+    hidden = np.zeros((steps * inputs, outputs, steps * inputs, carried))
     for mixed, kernel in zip(orders.mixed, below, strict=False):
         hidden += mixed.reshape(hidden.shape) * (weight * kernel)[:, None, :, None]
     return readout, hidden.reshape(steps * inputs * outputs, -1)
 
 
-def follow(
-    error: ErrorSignal, tangent: tuple[np.ndarray, np.ndarray], found: np.ndarray, output: np.ndarray
-) -> np.ndarray:
-    """Outputs f* that agree with their own errors, where `found` was computed with the errors of `output`.
+def readout(replicate: Replicate, layer: Layer, orders: OrderParameters) -> np.ndarray:
+    """f = ⟨z^L ϕ⟩/γ0 of the top layer with the errors of this sweep, then moved to where outputs and errors agree.
 
-    f*_k = found_k + Σ_{j<k} 𝒦_kj [Δ(f*_j) − Δ(output_j)], solved forward in time. Substituting the errors back without
-    this step is Picard's iteration of a Volterra equation, whose transients grow like e^{ηKT}. The fixed point is the
-    same. Raises [`Overflow`] where the loss leaves all bounds.
+    ⟨w ϕ(u)⟩ = 0 is taken off, so that f is resolved however small γ0 is.
+    """
+    steps, inputs = orders.steps, replicate.inputs
+    kernel = orders.feature[-1].reshape(steps, inputs, steps, inputs)
+    error = replicate.error.signal(orders.output)
+    output = np.einsum("kj,kpjn,jnc->kpc", replicate.memory.learned[:steps, :steps], kernel, error, optimize=True)
+    if layer.back.felt is not None and layer.untouched is not None:  # else ⟨w ϕ⟩ = 0 altogether
+        moved = layer.fields.phi - layer.untouched.phi
+        initial = overlap(moved, layer.back.felt[: replicate.outputs]).reshape(output.shape)
+        output = output + replicate.memory.initial[:steps, None, None] * initial / replicate.richness
+    return follow(replicate.error, tangent(replicate, orders), output, orders.output)
+
+
+def follow(
+    error: ErrorSignal, tangent: tuple[np.ndarray, np.ndarray], computed: np.ndarray, output: np.ndarray
+) -> np.ndarray:
+    """Outputs f* that agree with their own errors, where `computed` was computed with the errors of `output`.
+
+    f*_k = computed_k + Σ_{j<k} 𝒦_kj [Δ(f*_j) − Δ(output_j)], solved forward in time. Substituting the errors back
+    without this step is Picard's iteration of a Volterra equation, whose transients grow like e^{ηKT}. The fixed point
+    is the same. Raises [`Overflow`] where the loss leaves all bounds.
     """
     readout, hidden = tangent
     steps, each = len(output), output[0].size
@@ -93,7 +110,7 @@ def follow(
         rows = slice(step * each, (step + 1) * each)
         moved = readout[rows, : step * each] @ change[:step].ravel()
         moved = moved + hidden[rows, : step * carried_change.shape[1]] @ carried_change[:step].ravel()
-        new[step] = found[step] + moved.reshape(found[step].shape)
+        new[step] = computed[step] + moved.reshape(computed[step].shape)
         now = error.signal(new[step])
         if not error.bounded(new[step]):
             raise Overflow(step)

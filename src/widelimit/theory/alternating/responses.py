@@ -1,11 +1,12 @@
-"""Response functions ⟨∂x_k/∂y_j⟩ from samples: by Gaussian integration by parts, or along each sample's path."""
+"""Response functions ⟨∂x_k/∂y_j⟩ from particles: by Gaussian integration by parts, or along each particle's path."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
 
-from .fields import Solution, System, causal_overlap, causal_root
+from .fields import causal_overlap, causal_root
+from .layer import Layer
 
 RIDGE = 5.0
 """Ridge of the regression, relative to (mean variance of the field)/S: see [`Regressor`]."""
@@ -44,53 +45,50 @@ def keep_causal(matrix: np.ndarray, steps: int, strict: bool) -> np.ndarray:
 
 
 def along_paths(
-    system: System, solution: Solution, into_z: np.ndarray, z: np.ndarray, shrink: np.ndarray, wanted: set[str]
-) -> dict[str, np.ndarray]:
-    """Responses as averages of each sample's own Jacobian.
+    layer: Layer, forward: bool, backward: bool, feedback: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """⟨∂ϕ/∂y⟩, ⟨∂g/∂u⟩ and ⟨∂p/∂u⟩ as averages of each particle's own Jacobian, those that are asked for.
 
-    With p = ϕ'(h) y the tangents of a sample obey dh = s du + 𝒫 dp and dp = E dh + ϕ' dy, where
-    E = diag(ϕ'' y) + ϕ' 𝒴 ϕ', so that dh = (I − 𝒫E)^{-1}(s du + 𝒫 ϕ' dy): one triangular inverse and a few products of
-    n×n matrices a sample.
-
-    **Arguments:** `into_z` and `z` make the gradient g = ϕ'(h) z; `shrink` s (row); `wanted` some of "forward"
-    ⟨∂ϕ/∂y⟩, "backward" ⟨∂g/∂u⟩ and "feedback" ⟨∂p/∂u⟩.
+    With h = u + 𝒫 p, p = ϕ'(h) y and y = … + 𝒴 ϕ(h), the tangents of a particle obey dh = du + 𝒫 dp and
+    dp = J dh + ϕ' dy, where J = diag(ϕ'' y) + ϕ' 𝒴 ϕ', so that dh = (1 − 𝒫J)^{-1} (du + 𝒫 ϕ' dy): one triangular
+    inverse and a few products of n×n matrices a particle. u and y are here what the equations have, s u and what
+    arrives.
     """
-    rows, samples = solution.h.shape
-    units, outputs = len(solution.p) // rows, len(z) // rows
-    curvature, identity = system.units.curvature(solution.h), np.eye(rows)
-    found = {
-        "forward": np.zeros((rows, len(solution.p))),
-        "backward": np.zeros((len(z), rows)),
-        "feedback": np.zeros((len(solution.p), rows)),
-    }
-    if system.units.nonlinearity.linear:
-        samples = 1  # all have the same Jacobian
-    for n in range(samples):
-        slope, own = solution.slope[:, n], np.diag(solution.slope[:, n])
-        if solution.y is not None:
-            own = _jacobian(curvature[:, n], slope, solution.y[:, n], system.into_y, units)
-        inverse, _ = _TRTRI(identity - system.into_h @ own, lower=1, unitdiag=1)
-        if "forward" in wanted:
-            found["forward"] += slope[:, None] * (inverse @ system.into_h) * np.repeat(slope, units)
-        if "backward" in wanted:
-            gradient = own
-            if system.into_y is not into_z:  # otherwise p is g
-                gradient = _jacobian(curvature[:, n], slope, z[:, n], into_z, outputs)
-            found["backward"] += gradient @ inverse
-        if "feedback" in wanted:
-            found["feedback"] += own @ inverse
-    found["backward"] *= shrink
-    found["feedback"] *= shrink
-    return {name: found[name] / samples for name in wanted}
+    equations, fields = layer.equations, layer.fields
+    rows, particles = fields.h.shape
+    carried, outputs = len(fields.p) // rows, len(layer.z) // rows
+    curvature, identity = equations.nonlinearity.curvature(fields.h), np.eye(rows)
+    phi_to_y = np.zeros((rows, len(fields.p)))
+    g_to_u, p_to_u = np.zeros((len(layer.z), rows)), np.zeros((len(fields.p), rows))
+    if equations.nonlinearity.linear:
+        particles = 1  # all have the same Jacobian
+    for n in range(particles):
+        slope = fields.slope[:, n]
+        if fields.y is None:  # p = ϕ(h)
+            p_to_h = np.diag(slope)
+        else:
+            p_to_h = _jacobian(curvature[:, n], slope, fields.y[:, n], equations.into_y, carried)
+        # 𝒫 is strictly causal, so 1 − 𝒫J has a unit diagonal.
+        h_to_u, _ = _TRTRI(identity - equations.into_h @ p_to_h, lower=1, unitdiag=1)
+        if forward:
+            phi_to_y += slope[:, None] * (h_to_u @ equations.into_h) * np.repeat(slope, carried)
+        if backward:
+            g_to_h = p_to_h
+            if equations.into_y is not layer.into_z:  # else p is g
+                g_to_h = _jacobian(curvature[:, n], slope, layer.z[:, n], layer.into_z, outputs)
+            g_to_u += g_to_h @ h_to_u
+        if feedback:
+            p_to_u += p_to_h @ h_to_u
+    return phi_to_y / particles, g_to_u / particles, p_to_u / particles
 
 
 def _jacobian(
-    curvature: np.ndarray, slope: np.ndarray, y: np.ndarray, into_y: np.ndarray | None, units: int
+    curvature: np.ndarray, slope: np.ndarray, y: np.ndarray, into_y: np.ndarray | None, outputs: int
 ) -> np.ndarray:
-    """∂(ϕ' y)/∂h where y responds to ϕ(h) by `into_y`: (row of y, row of h)."""
-    found = np.zeros((len(y), len(slope)))
+    """∂(ϕ' y)/∂h where y answers to ϕ(h) by `into_y`: (row of y, row of h)."""
+    jacobian = np.zeros((len(y), len(slope)))
     if into_y is not None:
-        found += into_y * slope * np.repeat(slope, units)[:, None]
+        jacobian += into_y * slope * np.repeat(slope, outputs)[:, None]
     row = np.arange(len(y))
-    found[row, row // units] += np.repeat(curvature, units) * y
-    return found
+    jacobian[row, row // outputs] += np.repeat(curvature, outputs) * y
+    return jacobian

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..feedback import Feedback, Source, hebbian_share
+from ..feedback import FeedbackKind, FeedbackLaw, hebbian_share
 from ..histories import equal_times
-from .orders import Orders
+from .orders import OrderParameters
 
 
 def variables_of(
-    orders: Orders, steps: int, error: np.ndarray, input_kernel: np.ndarray, feedback: Feedback
+    orders: OrderParameters, steps: int, error: np.ndarray, input_kernel: np.ndarray, feedback: FeedbackLaw
 ) -> dict[str, np.ndarray]:
     """The variables of one replicate, without the replicate axis, for `steps` steps: NaN after those of `orders`.
 
@@ -21,7 +21,7 @@ def variables_of(
     features = np.stack([_pairs(kernel, known, inputs, 1, 1)[..., 0, 0] for kernel in orders.feature])
     gradients = np.stack([_pairs(kernel, known, inputs, outputs, outputs) for kernel in orders.gradient])
     mixed = np.stack([_pairs(kernel, known, inputs, outputs, carried) for kernel in orders.mixed])
-    if feedback.source is Source.LOCAL:
+    if feedback.kind is FeedbackKind.LOCAL:
         share = hebbian_share(error, feedback.error_power)
         mixed = mixed * share[None, None, :, None, :, None, :]
         left = share[None, :, None, :, None, :, None]
@@ -34,29 +34,31 @@ def variables_of(
         "pseudo_gradient_kernel": mixed,
         "pseudo_gradient_covariance": pseudo,
     }
-    found = {
+    variables = {
         "output": orders.output,
         **equal_times(two_time, input_kernel),
         **{f"{name}_two_time": kernels for name, kernels in two_time.items()},
     }
     if len(orders.feature) > 1:
-        gradient_descent = feedback.source is Source.GRADIENT
-        forward = np.stack([_pairs(a, known, inputs, 1, carried)[..., 0, :] for a in orders.forward])
+        gradient_descent = feedback.kind is FeedbackKind.GRADIENT
+        forward = np.stack([_pairs(a, known, inputs, 1, carried)[..., 0, :] for a in orders.forward_response])
         if carried < outputs:  # Hebb, whose responses of this kind vanish
             forward = np.zeros((*forward.shape[:-1], outputs))
-        backward = np.stack([_pairs(b, known, inputs, outputs, 1)[..., 0] for b in orders.backward])
-        found["response_a"] = forward if gradient_descent else np.zeros_like(forward)
-        found["response_b"] = backward
-        found["response_c"] = np.zeros_like(forward) if gradient_descent else forward
-        found["response_d"] = np.zeros_like(backward)
-        if feedback.source is Source.CHAIN:
-            found["response_d"] = np.stack([_pairs(d, known, inputs, outputs, 1)[..., 0] for d in orders.feedback])
-    return {name: _padded(name, array, known, steps) for name, array in found.items()}
+        backward = np.stack([_pairs(b, known, inputs, outputs, 1)[..., 0] for b in orders.backward_response])
+        variables["response_a"] = forward if gradient_descent else np.zeros_like(forward)
+        variables["response_b"] = backward
+        variables["response_c"] = np.zeros_like(forward) if gradient_descent else forward
+        variables["response_d"] = np.zeros_like(backward)
+        if feedback.kind is FeedbackKind.CHAIN:
+            variables["response_d"] = np.stack(
+                [_pairs(d, known, inputs, outputs, 1)[..., 0] for d in orders.feedback_response]
+            )
+    return {name: _padded(name, array, known, steps) for name, array in variables.items()}
 
 
-def _pairs(matrix: np.ndarray, steps: int, inputs: int, units: int, units2: int) -> np.ndarray:
+def _pairs(matrix: np.ndarray, steps: int, inputs: int, outputs: int, outputs2: int) -> np.ndarray:
     """(step, step2, sample, sample2, output, output2) of a matrix over (step, sample, output) rows and columns."""
-    blocks = matrix.reshape(steps, inputs, units, steps, inputs, units2)
+    blocks = matrix.reshape(steps, inputs, outputs, steps, inputs, outputs2)
     return blocks.transpose(0, 3, 1, 4, 2, 5)
 
 

@@ -14,13 +14,13 @@ from ...networks import MLP
 from ...problem import Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ..feedback import Feedback, Source, feedback_of, hebbian_share
+from ..feedback import FeedbackKind, FeedbackLaw, feedback_of, hebbian_share
 from ..labels import labelled, losses
 from ..networks import fully_connected
+from .equations import Backward, DeviationEquations
 from .hebbian import local_covariance
 from .moments import Moments, Pairs, gate_kernel, gate_points, moments, multiplicative_moments
 from .responses import Dual, dual_with_responses, multiplicative
-from .system import Backward, System
 
 
 def fluctuations(
@@ -75,7 +75,7 @@ def fluctuations(
     checks.integer("seed", seed, at_least=0)
     amplitude = _local_amplitude(feedback, task)
     _check_memory(net.hidden_layers, task.samples, points, feedback)
-    local = feedback.source is Source.LOCAL
+    local = feedback.kind is FeedbackKind.LOCAL
     with progress_bar(
         progress,
         total=(2 if local else 1) * net.hidden_layers + 2,
@@ -85,8 +85,8 @@ def fluctuations(
         features, duals, scatter = _layers(net, task, points, seed, bar.update)
         arriving = _arriving(duals)
         gradient = Backward(arriving, arriving, arriving, 1.0, Pairs.unordered(task.samples))
-        system = System(duals, scatter, gradient)
-        variables = _gradient_covariances(system, width)
+        equations = DeviationEquations(duals, scatter, gradient)
+        variables = _gradient_covariances(equations, width)
         bar.update()
         if local:
             pseudo = [np.zeros_like(kernel) for kernel in arriving]
@@ -97,8 +97,8 @@ def fluctuations(
             backward = _pseudo_backward(feedback, gradient)
             pseudo = backward.mean(duals)
             if backward is not gradient:
-                system = System(duals, scatter, backward)
-            tangent = system.covariance(system.tangent_readout(features)) / width
+                equations = DeviationEquations(duals, scatter, backward)
+            tangent = equations.covariance(equations.tangent_readout(features)) / width
             variables["ntk_covariance"] = _unfold(tangent, backward.pairs)
         bar.update()
     means = _means(task, features, gradient.mean(duals), pseudo)
@@ -142,22 +142,22 @@ def _arriving(duals: list[Dual]) -> list[np.ndarray]:
     return kernels
 
 
-def _pseudo_backward(feedback: Feedback, gradient: Backward) -> Backward:
+def _pseudo_backward(feedback: FeedbackLaw, gradient: Backward) -> Backward:
     """What the rule sends backward beside the gradient."""
-    if feedback.source is Source.GRADIENT:
+    if feedback.kind is FeedbackKind.GRADIENT:
         return gradient
     arriving, rho = gradient.gradient, feedback.correlation
     pairs = Pairs.ordered(len(arriving[0]))
-    if feedback.source is Source.DIRECT:
+    if feedback.kind is FeedbackKind.DIRECT:
         return Backward(arriving, [np.zeros_like(a) for a in arriving], [np.ones_like(a) for a in arriving], 0.0, pairs)
     # z̃ of layer ℓ is ρ times correlated with z, on top of the ρ^{L−ℓ} of g̃^{ℓ+1} with g^{ℓ+1}.
     between = [rho ** (len(arriving) - layer) * kernel for layer, kernel in enumerate(arriving)]
     return Backward(arriving, between, arriving, rho, pairs)
 
 
-def _local_amplitude(feedback: Feedback, task: Task) -> np.ndarray:
+def _local_amplitude(feedback: FeedbackLaw, task: Task) -> np.ndarray:
     """a_μ in g̃_μ = a_μ ϕ(h_μ) of Hebbian learning: Δ^{p−1} at f = 0."""
-    if feedback.source is not Source.LOCAL:
+    if feedback.kind is not FeedbackKind.LOCAL:
         return np.ones(task.samples)
     if task.outputs > 1:
         raise ArgumentError(
@@ -173,12 +173,12 @@ def _local_amplitude(feedback: Feedback, task: Task) -> np.ndarray:
     return hebbian_share(error, feedback.error_power)[:, 0]
 
 
-def _gradient_covariances(system: System, width: int) -> dict[str, np.ndarray]:
+def _gradient_covariances(equations: DeviationEquations, width: int) -> dict[str, np.ndarray]:
     """The covariances of Φ and G, in full."""
-    covariance, layers = system.covariance() / width, range(1, system.layers + 1)
+    covariance, layers = equations.covariance() / width, range(1, equations.layers + 1)
     index = {
-        "feature": np.concatenate([system.forward(layer) for layer in layers]),
-        "gradient": np.concatenate([system.behind(layer) for layer in layers]),
+        "feature": np.concatenate([equations.forward(layer) for layer in layers]),
+        "gradient": np.concatenate([equations.behind(layer) for layer in layers]),
     }
     unfolded = {}
     for name, first, second in (
@@ -186,9 +186,9 @@ def _gradient_covariances(system: System, width: int) -> dict[str, np.ndarray]:
         ("gradient_kernel_covariance", "gradient", "gradient"),
         ("feature_gradient_covariance", "feature", "gradient"),
     ):
-        size = system.layers, len(system.forward_pairs)
+        size = equations.layers, len(equations.forward_pairs)
         block = covariance[np.ix_(index[first], index[second])].reshape(*size, *size)
-        unfolded[name] = _unfold(block.transpose(0, 2, 1, 3), system.forward_pairs)
+        unfolded[name] = _unfold(block.transpose(0, 2, 1, 3), equations.forward_pairs)
     return unfolded
 
 
@@ -213,7 +213,7 @@ def _means(
     }
 
 
-def _check_memory(layers: int, samples: int, points: int, feedback: Feedback) -> None:
+def _check_memory(layers: int, samples: int, points: int, feedback: FeedbackLaw) -> None:
     """Raise if the covariances and what leads to them take more memory than there is."""
     pairs = samples * (samples + 1) // 2
     covariance = layers**2 * samples**4
@@ -223,7 +223,7 @@ def _check_memory(layers: int, samples: int, points: int, feedback: Feedback) ->
         4 * (2 * layers * pairs) ** 2,  # the covariance of all pairs in all layers
         2 * (2 * layers * pairs) ** 2 + 4 * covariance,  # the same in full
     ]
-    if feedback.source is not Source.GRADIENT:
+    if feedback.kind is not FeedbackKind.GRADIENT:
         deviations = layers * (pairs + samples**2)
         stages.append(result + 4 * deviations * samples**2 + 6 * (pairs + samples**2) ** 2)
         stages.append(result + 16 * points * samples + 4 * samples**4)

@@ -24,7 +24,7 @@ _STEP = 2e-3
 _COLLINEAR = 1e-5  # sin θ below which fields count as multiples of each other
 
 
-class Response(NamedTuple):
+class KernelResponse(NamedTuple):
     """Derivatives of a kernel (sample, sample2): with respect to ⟨u_μ²⟩ (`own`), and to ⟨u_μ u_ν⟩ (`cross`)."""
 
     own: np.ndarray
@@ -36,8 +36,8 @@ class Dual(NamedTuple):
 
     feature: np.ndarray
     slope: np.ndarray
-    feature_response: Response
-    slope_response: Response
+    feature_response: KernelResponse
+    slope_response: KernelResponse
 
 
 def dual_with_responses(nonlinearity: Nonlinearity, below: np.ndarray) -> Dual:
@@ -65,15 +65,15 @@ def dual_with_responses(nonlinearity: Nonlinearity, below: np.ndarray) -> Dual:
     return Dual(
         feature,
         slope,
-        Response(_per(variance[:, None], feature_growth - below * slope / 2), slope),
-        Response(_per(variance[:, None], slope_growth + per_sine * cosine / 2), -_per(scale, per_sine)),
+        KernelResponse(_per(variance[:, None], feature_growth - below * slope / 2), slope),
+        KernelResponse(_per(variance[:, None], slope_growth + per_sine * cosine / 2), -_per(scale, per_sine)),
     )
 
 
 def multiplicative(gates: np.ndarray, below: np.ndarray) -> Dual:
     """The same for gated and linear networks, where Φ = ⟨φ̇φ̇⟩ ⊙ Φ_below and Φ̇ = ⟨φ̇φ̇⟩ does not respond."""
     nothing = np.zeros_like(below)
-    return Dual(gates * below, gates, Response(nothing, gates), Response(nothing, nothing))
+    return Dual(gates * below, gates, KernelResponse(nothing, gates), KernelResponse(nothing, nothing))
 
 
 def _difference(function, step):

@@ -20,7 +20,8 @@ from ...problem import Task
 class Connections(abc.ABC):
     """The weights between the layers of a network, as they act on kernels: φ or g in, covariances of h or z out."""
 
-    positions: int
+    position_count: int
+    taps: int
     skips: bool
 
     @abc.abstractmethod
@@ -41,24 +42,26 @@ class Connections(abc.ABC):
 
     def total(self, kernel: np.ndarray) -> np.ndarray:
         """The sum over all positions, of a kernel (row, row2)."""
-        return kernel if self.positions == 1 else self._apart(kernel).sum(axis=(1, 3))
+        return kernel if self.position_count == 1 else self._apart(kernel).sum(axis=(1, 3))
 
     def mean(self, kernel: np.ndarray) -> np.ndarray:
         """The average over positions, each with itself, of a kernel or of what belongs to single rows."""
-        if self.positions == 1:
+        if self.position_count == 1:
             return kernel
         apart = self._apart(kernel)
-        return apart.mean(axis=1) if kernel.ndim == 1 else np.einsum("paqa->pq", apart) / self.positions
+        return apart.mean(axis=1) if kernel.ndim == 1 else np.einsum("paqa->pq", apart) / self.position_count
 
     def _apart(self, kernel: np.ndarray) -> np.ndarray:
         """Rows as (sample, position)."""
-        return kernel.reshape(*(size for rows in kernel.shape for size in (rows // self.positions, self.positions)))
+        return kernel.reshape(
+            *(size for rows in kernel.shape for size in (rows // self.position_count, self.position_count))
+        )
 
 
 class Matrices(Connections):
     """A fully connected network: each hidden matrix multiplies kernels by β², and skip connections pass them on."""
 
-    positions = 1
+    position_count = taps = 1
 
     def __init__(self, net: MLP):
         self.skips = net.residual
@@ -84,14 +87,15 @@ class Filters(Connections):
 
     def __init__(self, net: CNN, shape: tuple[int, ...]):
         *grid, self._channels = shape
-        each = lambda value: value if isinstance(value, tuple) else (value,) * len(grid)  # noqa: E731
-        self.positions = math.prod(grid)
+        by_axis = lambda value: value if isinstance(value, tuple) else (value,) * len(grid)  # noqa: E731
+        self.position_count = math.prod(grid)
         self._net = net
         self._power = net.filter_scale**2
-        offsets = list(itertools.product(*(range(-(size // 2), size // 2 + 1) for size in each(net.filter_size))))
+        offsets = list(itertools.product(*(range(-(size // 2), size // 2 + 1) for size in by_axis(net.filter_size))))
+        self.taps = len(offsets)
         self._seen = [self._moved(tuple(grid), offset) for offset in offsets]
         self._seeing = [self._moved(tuple(grid), tuple(-step for step in offset)) for offset in offsets]
-        window = tuple(grid) if net.pool == "all" else each(net.pool)
+        window = tuple(grid) if net.pool == "all" else by_axis(net.pool)
         blocks = np.zeros(tuple(grid), int)
         for axis, (size, width) in enumerate(zip(grid, window, strict=True)):
             place = np.arange(size) // width
@@ -100,23 +104,23 @@ class Filters(Connections):
 
     def _moved(self, grid: tuple[int, ...], offset: tuple[int, ...]) -> np.ndarray:
         """The position that lies `offset` from each position; one past the last where that is outside the grid."""
-        places = np.arange(self.positions).reshape(grid)
+        places = np.arange(self.position_count).reshape(grid)
         for axis, step in enumerate(offset):
             places = np.roll(places, -step, axis)
             if self._net.padding == "zero":
                 index = np.arange(grid[axis]) + step
                 outside = (index < 0) | (index >= grid[axis])
-                places[(slice(None),) * axis + (outside,)] = self.positions
+                places[(slice(None),) * axis + (outside,)] = self.position_count
         return places.ravel()
 
     def inputs(self, x):
-        rows = np.pad(x.reshape(len(x), self.positions, self._channels), ((0, 0), (0, 1), (0, 0)))
+        rows = np.pad(x.reshape(len(x), self.position_count, self._channels), ((0, 0), (0, 1), (0, 0)))
         patches = np.concatenate([rows[:, places] for places in self._seen], axis=2)
         patches = patches * (self._net.filter_scale / math.sqrt(self._channels))
         if self._net.shared:
-            return patches.reshape(len(x) * self.positions, patches.shape[2])
-        apart = np.einsum("pak,ab->pabk", patches, np.eye(self.positions))
-        return apart.reshape(len(x) * self.positions, self.positions * patches.shape[2])
+            return patches.reshape(len(x) * self.position_count, patches.shape[2])
+        apart = np.einsum("pak,ab->pabk", patches, np.eye(self.position_count))
+        return apart.reshape(len(x) * self.position_count, self.position_count * patches.shape[2])
 
     def up(self, kernel):
         return self._summed(kernel, self._seen)
@@ -129,17 +133,17 @@ class Filters(Connections):
         edge = np.pad(apart, [(0, axis % 2) for axis in range(apart.ndim)])  # zeros in the place past the last
         if kernel.ndim == 1:
             return self._power * np.sum([edge[:, places] for places in moves], axis=0).reshape(kernel.shape)
-        found = np.zeros_like(apart)
+        total = np.zeros_like(apart)
         for places in moves:
-            found += edge[:, places][:, :, :, places]
+            total += edge[:, places][:, :, :, places]
         if not self._net.shared:  # the filters of two positions are independent
-            found *= np.eye(self.positions)[:, None, :]
-        return self._power * found.reshape(kernel.shape)
+            total *= np.eye(self.position_count)[:, None, :]
+        return self._power * total.reshape(kernel.shape)
 
     def top(self, like):
         if like.ndim == 1:
             return np.resize(np.diag(self._same_window), like.shape)
-        return np.tile(self._same_window, [rows // self.positions for rows in like.shape])
+        return np.tile(self._same_window, [rows // self.position_count for rows in like.shape])
 
 
 @functools.singledispatch

@@ -36,7 +36,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Solution:
+class LazySolution:
     """α and what it gives at the test points: (step, sample, output_unit) and (step, test sample, output_unit)."""
 
     output: np.ndarray
@@ -48,7 +48,7 @@ class Solution:
 # --- squared loss, in the eigenmodes of K
 
 
-def squared(kernel: np.ndarray, test_kernel: np.ndarray, target: np.ndarray, schedule: Schedule) -> Solution:
+def squared(kernel: np.ndarray, test_kernel: np.ndarray, target: np.ndarray, schedule: Schedule) -> LazySolution:
     """The exact solution, f = Σ_i u_i [1 − e^{−λ_i t}] u_i·y, by one eigendecomposition; `kernel` is overwritten.
 
     Steps replace e^{−λt} by (1 − ηλ)^k. Modes with λ = 0, but for rounding, are never learned: their α grows as t
@@ -71,7 +71,7 @@ def squared(kernel: np.ndarray, test_kernel: np.ndarray, target: np.ndarray, sch
         test_output = _through(test_kernel, acting)
     _warn_of_null_modes(null, target_modes, schedule)
     _warn_of_divergence(values, schedule, output)
-    return Solution(output, test_output, coefficients, int(np.sum(null)))
+    return LazySolution(output, test_output, coefficients, int(np.sum(null)))
 
 
 def _growth(values: np.ndarray, schedule: Schedule, index: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def _warn_of_divergence(values: np.ndarray, schedule: Schedule, output: np.ndarr
 
 def general(
     kernel: np.ndarray, test_kernel: np.ndarray, task: Task, schedule: Schedule, show: Callable[[float], tqdm]
-) -> Solution:
+) -> LazySolution:
     """α by steps, exactly, or by an explicit Runge–Kutta method of order 8 with relative tolerance 1e-9.
 
     `show(total)` opens a progress bar.
@@ -167,7 +167,7 @@ def general(
             DivergenceWarning,
             stacklevel=3,
         )
-    return Solution(output, test_output, coefficients)
+    return LazySolution(output, test_output, coefficients)
 
 
 def _steps(
@@ -175,7 +175,7 @@ def _steps(
 ) -> np.ndarray:
     """α_{k+1} = α_k + η Δ(K α_k) at the wanted steps."""
     assert schedule.steps is not None
-    found = np.empty((len(schedule.steps), *shape))
+    at_steps = np.empty((len(schedule.steps), *shape))
     coefficients, step = np.zeros(shape), 0
     with show(float(schedule.steps[-1])) as bar:
         for index, wanted in enumerate(schedule.steps):
@@ -183,8 +183,8 @@ def _steps(
                 coefficients = coefficients + schedule.step_size * error(coefficients)
                 step += 1
                 bar.update(1)
-            found[index] = coefficients
-    return found
+            at_steps[index] = coefficients
+    return at_steps
 
 
 def _flow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -22,16 +22,16 @@ _SAME = 64 * np.finfo(float).eps  # fields whose correlation is ±1 up to roundi
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayerKernels:
     """Kernels between two sets of rows, layer by layer, or of each row with itself.
 
-    `features` are Φ^0..Φ^L, with ⟨h^1h^1⟩ for Φ^0; `fields` are ⟨h^ℓh^ℓ⟩ and `slopes` ⟨ϕ'(h)ϕ'(h)⟩ (in a gated network
-    ⟨φ̇(m)φ̇(m)⟩) of the layers 1..L.
+    `features` are Φ^0..Φ^L, with ⟨h^1h^1⟩ for Φ^0; `preactivations` are ⟨h^ℓh^ℓ⟩ and `slopes` ⟨ϕ'(h)ϕ'(h)⟩ (in a gated
+    network ⟨φ̇(m)φ̇(m)⟩) of the layers 1..L.
     """
 
     connections: Connections
     features: list[np.ndarray]
-    fields: list[np.ndarray]
+    preactivations: list[np.ndarray]
     slopes: list[np.ndarray]
 
     @property
@@ -41,12 +41,12 @@ class Layers:
 
     def pseudo_gradients(self, correlation: float) -> list[np.ndarray]:
         """G̃^1..G̃^{L+1}: each matrix that an error passes on its way down brings a factor ρ, a skip connection none."""
-        found = [self.connections.top(self.features[0])]
+        kernels = [self.connections.top(self.features[0])]
         for slope in reversed(self.slopes):
-            at_top = len(found) == 1
-            below = correlation * slope * (found[0] if at_top else self.connections.down(found[0]))
-            found.insert(0, below + found[0] if self.connections.skips and not at_top else below)
-        return found
+            at_top = len(kernels) == 1
+            passed = correlation * slope * (kernels[0] if at_top else self.connections.down(kernels[0]))
+            kernels.insert(0, passed + kernels[0] if self.connections.skips and not at_top else passed)
+        return kernels
 
     def tangent_terms(self, correlation: float) -> list[np.ndarray]:
         """What training W^ℓ contributes to K, for ℓ = 0..L (paper, Table 2): G̃^{ℓ+1} ⊙ Φ^ℓ where rows are samples."""
@@ -60,15 +60,15 @@ class Layers:
 
         K^ℓ = Φ^ℓ + ρ ⟨ϕ'ϕ'⟩ ⊙ K^{ℓ−1}, passed through W^ℓ as kernels are, and along skip connections as it is.
         """
-        found = self.features[0]
+        tangent = self.features[0]
         for layer, (slope, feature) in enumerate(zip(self.slopes, self.features[1:], strict=True), start=1):
-            inner = feature + (correlation * slope * found if correlation else 0)
+            inner = feature + (correlation * slope * tangent if correlation else 0)
             if layer < len(self.slopes):
                 passed = self.connections.up(inner)
-                found = passed + found if self.connections.skips else passed
+                tangent = passed + tangent if self.connections.skips else passed
             else:
-                found = inner
-        return self.connections.total(self.connections.top(found) * found)
+                tangent = inner
+        return self.connections.total(self.connections.top(tangent) * tangent)
 
 
 class _Gate(Nonlinearity):
@@ -84,38 +84,41 @@ class _Gate(Nonlinearity):
 
 
 def layers_between(
-    net: Architecture, connections: Connections, variances: Layers, variances2: Layers, covariance: np.ndarray
-) -> Layers:
+    net: Architecture,
+    connections: Connections,
+    variances: LayerKernels,
+    variances2: LayerKernels,
+    covariance: np.ndarray,
+) -> LayerKernels:
     """The kernels of all layers from ⟨h^1h^1⟩ between two sets of rows, and the kernels of each row with itself."""
-    field = _snapped(covariance, variances.fields[0], variances2.fields[0])
-    features, fields, slopes = [field], [], []
-    for own, own2 in zip(variances.fields, variances2.fields, strict=True):
-        if fields:
-            field = _next(connections, features[-1], field)
-            field = _snapped(field, own, own2)
+    h = _snapped(covariance, variances.preactivations[0], variances2.preactivations[0])
+    features, preactivations, slopes = [h], [], []
+    for own, own2 in zip(variances.preactivations, variances2.preactivations, strict=True):
+        if preactivations:
+            h = _snapped(_next(connections, features[-1], h), own, own2)
         if net.nonlinearity.gated:
-            slope = slopes[0] if slopes else _gate_moment(net.nonlinearity, own, own2, field)
-            feature = slope * field
+            slope = slopes[0] if slopes else _gate_moment(net.nonlinearity, own, own2, h)
+            feature = slope * h
         else:
-            feature, slope = net.nonlinearity.dual(own, own2, field)
+            feature, slope = net.nonlinearity.dual(own, own2, h)
         features.append(feature)
-        fields.append(field)
+        preactivations.append(h)
         slopes.append(slope)
     features[-1] = _snapped(features[-1], variances.features[-1], variances2.features[-1])
-    return Layers(connections, features, fields, slopes)
+    return LayerKernels(connections, features, preactivations, slopes)
 
 
-def _next(connections: Connections, feature: np.ndarray, field: np.ndarray) -> np.ndarray:
+def _next(connections: Connections, feature: np.ndarray, preactivation: np.ndarray) -> np.ndarray:
     """⟨h^{ℓ+1}h^{ℓ+1}⟩ from Φ^ℓ and ⟨h^ℓh^ℓ⟩."""
     passed = connections.up(feature)
-    return passed + field if connections.skips else passed
+    return passed + preactivation if connections.skips else passed
 
 
-def variances_of(net: Architecture, connections: Connections, first: np.ndarray) -> Layers:
+def variances_of(net: Architecture, connections: Connections, first: np.ndarray) -> LayerKernels:
     """All kernels of each row with itself, (row,) each, from ⟨h^1h^1⟩."""
-    features, fields, slopes = [first], [], []
+    features, preactivations, slopes = [first], [], []
     for layer in range(net.hidden_layers):
-        own = _next(connections, features[-1], fields[-1]) if layer else first
+        own = _next(connections, features[-1], preactivations[-1]) if layer else first
         pieces = [own[rows] for rows in _ranges(len(own), TILE // 4)] or [own]
         # Unrelated pairs take the least work; the diagonal is what is wanted.
         if net.nonlinearity.gated:
@@ -130,8 +133,8 @@ def variances_of(net: Architecture, connections: Connections, first: np.ndarray)
             feature, slope = map(np.concatenate, zip(*duals, strict=True))
             features.append(feature)
             slopes.append(slope)
-        fields.append(own)
-    return Layers(connections, features, fields, slopes)
+        preactivations.append(own)
+    return LayerKernels(connections, features, preactivations, slopes)
 
 
 def _gate_moment(nonlinearity: Nonlinearity, *arguments: np.ndarray) -> np.ndarray:
@@ -157,17 +160,18 @@ def _snapped(covariance: np.ndarray, variance: np.ndarray, variance2: np.ndarray
 class TaskKernels:
     """K between all training samples and between them and the test points, and the kernels that are to be kept.
 
-    Kernels that are kept are averages over positions, each with itself; K sums over all pairs of them.
+    Kernels that are kept are averages over positions, each with itself; K sums over all pairs of them. With several
+    outputs each has these kernels, and between two there is nothing: K ⊗ 1 is kept as K.
     """
 
     def __init__(
-        self, net: Architecture, task: Task, correlation: float, record: tuple[str, ...], tile: int | None = None
+        self, net: Architecture, task: Task, correlation: float, names: Sequence[str], tile: int | None = None
     ):
         self.net = net
         self.task = task
         self.correlation = correlation
         self.connections = connections_of(net, task)
-        self.tile = max(TILE // self.connections.positions, 1) if tile is None else tile
+        self.tile = max(TILE // self.connections.position_count, 1) if tile is None else tile
         self.x, self.x_test = (self.connections.inputs(x) for x in (task.inputs, task.test_inputs))
         self.own, self.test = (
             variances_of(net, self.connections, np.einsum("md,md->m", x, x)) for x in (self.x, self.x_test)
@@ -176,27 +180,24 @@ class TaskKernels:
         self.tangent = np.empty((samples, samples))
         self.test_tangent = np.empty((tests, samples))
         leading = {"ntk": (), "test_ntk": (), "ntk_term": (layers + 1,)}
-        units = (task.outputs, task.outputs)
         self.kept: dict[str, np.ndarray] = {}
-        for name in record:
+        for name in names:
             rows = tests if name == "test_ntk" else samples
-            shape = (*leading.get(name, (layers,)), rows, samples)
-            self.kept[name] = np.zeros(shape if name == "feature_kernel" else (*shape, *units))
+            self.kept[name] = np.empty((*leading.get(name, (layers,)), rows, samples))
 
     def compute(self, bar: tqdm) -> None:
         """Fill the kernels in; `bar` counts pairs of samples."""
         for rows, columns in self._tiles(self.task.samples):
-            layers = self._between(self.x, self.own, rows, columns)
-            self._store(layers, rows, columns)
+            self._store(self._between(self.x, self.own, rows, columns), rows, columns)
             bar.update((rows.stop - rows.start) * (columns.stop - columns.start))
         for rows in _ranges(len(self.task.x_test), self.tile):
             for columns in _ranges(self.task.samples, self.tile):
                 layers = self._between(self.x_test, self.test, rows, columns)
-                found = layers.tangent(self.correlation)
-                self.test_tangent[rows, columns] = found
-                if "test_ntk" in self.kept:
-                    self._fill(self.kept["test_ntk"], found, rows, columns)
+                self.test_tangent[rows, columns] = layers.tangent(self.correlation)
                 bar.update((rows.stop - rows.start) * (columns.stop - columns.start))
+        for name, kernel in (("ntk", self.tangent), ("test_ntk", self.test_tangent)):
+            if name in self.kept:
+                self.kept[name][:] = kernel  # a copy: the eigendecomposition overwrites K
 
     @property
     def pairs(self) -> int:
@@ -214,10 +215,10 @@ class TaskKernels:
         ranges = list(_ranges(samples, self.tile))
         return ((rows, columns) for index, rows in enumerate(ranges) for columns in ranges[: index + 1])
 
-    def _between(self, x: np.ndarray, variances: Layers, rows: slice, columns: slice) -> Layers:
+    def _between(self, x: np.ndarray, variances: LayerKernels, rows: slice, columns: slice) -> LayerKernels:
         """The kernels between some samples and some training samples."""
         first, second = (
-            slice(part.start * self.connections.positions, part.stop * self.connections.positions)
+            slice(part.start * self.connections.position_count, part.stop * self.connections.position_count)
             for part in (rows, columns)
         )
         covariance = x[first] @ self.x[second].T
@@ -225,40 +226,29 @@ class TaskKernels:
             np.fill_diagonal(covariance, variances.features[0][first])
         return layers_between(self.net, self.connections, _part(variances, first), _part(self.own, second), covariance)
 
-    def _store(self, layers: Layers, rows: slice, columns: slice) -> None:
-        self.tangent[rows, columns] = found = layers.tangent(self.correlation)
-        self.tangent[columns, rows] = found.T
+    def _store(self, layers: LayerKernels, rows: slice, columns: slice) -> None:
+        """Write a tile, and its mirror image, into K and into the kernels that are kept."""
+        self.tangent[rows, columns] = tangent = layers.tangent(self.correlation)
+        self.tangent[columns, rows] = tangent.T
         mean = self.connections.mean
-        made: Mapping[str, Callable[[], list[np.ndarray]]] = {
-            "feature_kernel": lambda: list(map(mean, layers.features[1:])),
-            "gradient_kernel": lambda: list(map(mean, layers.gradients[:-1])),
-            "pseudo_gradient_kernel": lambda: list(map(mean, layers.pseudo_gradients(self.correlation)[:-1])),
+        by_layer: Mapping[str, Callable[[], Iterable[np.ndarray]]] = {
+            "feature_kernel": lambda: map(mean, layers.features[1:]),
+            "gradient_kernel": lambda: map(mean, layers.gradients[:-1]),
+            "pseudo_gradient_kernel": lambda: map(mean, layers.pseudo_gradients(self.correlation)[:-1]),
             "ntk_term": lambda: layers.tangent_terms(self.correlation),
         }
-        for name, array in self.kept.items():
-            if name in made:
-                for index, kernel in enumerate(made[name]()):
-                    self._fill(array[index], kernel, rows, columns)
-                    self._fill(array[index], kernel.T, columns, rows)
-            elif name == "ntk":
-                self._fill(array, found, rows, columns)
-                self._fill(array, found.T, columns, rows)
-
-    def _fill(self, array: np.ndarray, kernel: np.ndarray, rows: slice, columns: slice) -> None:
-        """Write a tile; where there are units, the same kernel for each and nothing between two."""
-        if array.ndim == 2:
-            array[rows, columns] = kernel
-            return
-        for unit in range(array.shape[-1]):
-            array[rows, columns, unit, unit] = kernel
+        for name in self.kept.keys() & by_layer.keys():
+            for array, kernel in zip(self.kept[name], by_layer[name](), strict=True):
+                array[rows, columns] = kernel
+                array[columns, rows] = kernel.T
 
 
-def _part(variances: Layers, rows: slice) -> Layers:
+def _part(variances: LayerKernels, rows: slice) -> LayerKernels:
     """Those of some rows."""
-    features, fields, slopes = (
-        [array[rows] for array in arrays] for arrays in (variances.features, variances.fields, variances.slopes)
+    features, preactivations, slopes = (
+        [array[rows] for array in arrays] for arrays in (variances.features, variances.preactivations, variances.slopes)
     )
-    return Layers(variances.connections, features, fields, slopes)
+    return LayerKernels(variances.connections, features, preactivations, slopes)
 
 
 def _ranges(count: int, size: int) -> Iterator[slice]:

@@ -12,17 +12,19 @@ from tqdm.auto import tqdm
 
 from ... import checks
 from ...checks import ArgumentError
-from ...memory import require_memory
 from ...networks import MLP, Architecture
+from ...optimizers import SGD
 from ...problem import SquaredError, Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ..feedback import Feedback, Source, feedback_of, hebbian_share
+from ..feedback import FeedbackKind, FeedbackLaw, feedback_of, hebbian_share
 from ..labels import labelled, losses
+from ..momentum import with_step_size
 from ..networks import fully_connected
 from .connections import Matrices
-from .dynamics import Schedule, Solution, general, squared
-from .kernels import KERNELS, TILE, TaskKernels, layers_between, variances_of
+from .costs import Costs
+from .dynamics import LazySolution, Schedule, general, squared
+from .kernels import KERNELS, TaskKernels, layers_between, variances_of
 
 
 def lazy(
@@ -31,9 +33,10 @@ def lazy(
     rule: Rule | None = None,
     *,
     times: float | Sequence[float] | np.ndarray | None = None,
-    step_size: float | None = None,
+    optimizer: SGD | None = None,
     steps: int | Sequence[int] | np.ndarray | None = None,
-    record: Sequence[str] | None = None,
+    kernels: Sequence[str] | None = None,
+    time_limit: float = 4 * 3600.0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """The infinitely wide network in the lazy limit γ0 → 0 (paper, Table 2 and App. D).
@@ -60,57 +63,66 @@ def lazy(
     - `net`, `task`, `rule`: as for `train`; the rule is gradient descent unless given. The richness plays no role: it
       is taken to zero.
     - `times`: gradient flow at these times t ≥ 0, ascending, `math.inf` allowed; **or**
-    - `step_size` η and `steps`: steps 0..`steps`, or those listed, as `train` takes them at small richness.
-    - `record`: which kernels the result holds, of feature_kernel, gradient_kernel, pseudo_gradient_kernel, ntk_term,
-      ntk and test_ntk; by default all. Each takes P² C² numbers, those with layers as many for each layer; for large
-      tasks choose some, or none by `record=()`.
+    - `optimizer` and `steps`: steps 0..`steps`, or those listed, as `train` takes them at small richness. [`SGD`] has a
+      step size that is a number here, and neither momentum nor weight decay.
+    - `kernels`: which kernels the result holds, of feature_kernel, gradient_kernel, pseudo_gradient_kernel, ntk_term,
+      ntk and test_ntk; by default all. Each takes P² numbers, those with layers as many for each layer; for large
+      tasks choose some, or none by `kernels=()`.
+    - `time_limit`: seconds. A run that is estimated to take longer is refused; `math.inf` lets it run. The time grows
+      as (P × positions)².
     - `progress`: show a progress bar; by default on a terminal only.
 
-    **Returns:** the labelled result, without replicates. What does not change in time has no `step` dimension.
-    `regression_coefficient` is α. For squared loss the configuration counts the modes of K that are null, up to
-    rounding, as `null_modes`.
+    **Returns:** the labelled result, without replicates. What does not change in time has no `step` dimension, and
+    kernels have none over outputs: each output has them, and between two outputs there is nothing, which [`compare`]
+    and the observables know. `regression_coefficient` is α. For squared loss the configuration counts the modes of K
+    that are null, up to rounding, as `null_modes`.
 
     **Raises:** `ArgumentError` before any work if an argument cannot serve, and at t = ∞ where there is no limit: for a
     loss without a minimum, or if K has negative eigenvalues (ρ < 0). Warns with `SingularKernelWarning` if K is
-    singular and t = ∞, and with `DivergenceWarning` if the step size is too large.
+    singular and t = ∞, with `DivergenceWarning` if the step size is too large, and with `LongRunWarning` if the run
+    takes minutes.
     """
     checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     feedback = feedback_of(rule, "theory.lazy")
-    schedule = _schedule(times, step_size, steps)
+    schedule = _schedule(times, optimizer, steps)
     exact = isinstance(task.loss, SquaredError)
     if not exact and math.isinf(schedule.times[-1]):
         raise ArgumentError(
             "times: t = ∞ is covered for SquaredError, whose minimum is reached; got the loss "
             f"{type(task.loss).__name__}, under which outputs can grow for ever. Give finite times."
         )
-    names = _recorded(record, len(task.x_test) > 0)
-    _check_memory(net, task, len(schedule.times), names, exact)
+    names = _chosen(kernels, len(task.x_test) > 0)
+    Costs(net, task, schedule, names, exact).check(time_limit)
     began = time.perf_counter()
-    kernels = TaskKernels(net, task, feedback.correlation, names)
-    with _bar(kernels.pairs, "kernels", " pairs", progress) as bar:
-        kernels.compute(bar)
+    computed = TaskKernels(net, task, feedback.correlation, names)
+    with _bar(computed.pairs, "kernels", " pairs", progress) as bar:
+        computed.compute(bar)
     if exact:
         with _bar(1, "eigenmodes", "", progress) as bar:
             if task.samples > 1500:  # seconds without a step to show
                 bar.refresh()
-            solution = squared(kernels.tangent, kernels.test_tangent, task.y, schedule)
+            solution = squared(computed.tangent, computed.test_tangent, task.y, schedule)
             bar.update(1)
     else:
         what = " times" if schedule.steps is None else " steps"
         solution = general(
-            kernels.tangent, kernels.test_tangent, task, schedule, lambda total: _bar(total, "outputs", what, progress)
+            computed.tangent,
+            computed.test_tangent,
+            task,
+            schedule,
+            lambda total: _bar(total, "outputs", what, progress),
         )
     variables = {
         "output": solution.output,
         "regression_coefficient": solution.coefficients,
-        "pseudo_gradient_norm": _pseudo_gradient_norm(feedback, kernels, solution, task),
-        **kernels.kept,
+        "pseudo_gradient_norm": _pseudo_gradient_norm(feedback, computed, solution, task),
+        **computed.kept,
     }
     if len(task.x_test):
         variables["test_output"] = solution.test_output
     settings = {
-        "step_size": step_size,
+        "step_size": None if schedule.steps is None else schedule.step_size,
         "steps": None if schedule.steps is None else int(schedule.steps[-1]),
         "null_modes": solution.null_modes,
         "seconds": time.perf_counter() - began,
@@ -143,8 +155,8 @@ def kernel_of_angle(net: MLP, rule: Rule | None, theta: float | Sequence[float] 
     if angles.ndim != 1 or np.any((angles < 0) | (angles > np.pi)):
         raise ArgumentError("theta must be an angle or a list of angles in radians, between 0 and π.")
     connections = Matrices(net)
-    one, many = (variances_of(net, connections, np.ones(count)) for count in (1, len(angles)))
-    kernel = layers_between(net, connections, one, many, np.cos(angles)[None]).tangent(feedback.correlation)
+    first, others = (variances_of(net, connections, np.ones(count)) for count in (1, len(angles)))
+    kernel = layers_between(net, connections, first, others, np.cos(angles)[None]).tangent(feedback.correlation)
     return xr.DataArray(
         kernel[0],
         dims="angle",
@@ -154,19 +166,24 @@ def kernel_of_angle(net: MLP, rule: Rule | None, theta: float | Sequence[float] 
     )
 
 
-def _schedule(times, step_size, steps) -> Schedule:
+def _schedule(times, optimizer, steps) -> Schedule:
     """The times at which outputs are wanted, from the arguments."""
-    if (times is None) == (step_size is None and steps is None):
+    if (times is None) == (optimizer is None and steps is None):
         raise ArgumentError(
-            "times: give either times (gradient flow), or step_size and steps (training in steps); got "
+            "times: give either times (gradient flow), or optimizer and steps (training in steps); got "
             + ("neither." if times is None else "both.")
         )
     if times is not None:
-        wanted = _ascending("times", times)
-        return Schedule(wanted)
-    if step_size is None or steps is None:
-        raise ArgumentError(f"{'step_size' if step_size is None else 'steps'} must be given too, or times alone.")
-    checks.number("step_size", step_size, above=0)
+        return Schedule(_ascending("times", times))
+    if optimizer is None or steps is None:
+        raise ArgumentError(f"{'optimizer' if optimizer is None else 'steps'} must be given too, or times alone.")
+    optimizer = with_step_size(optimizer, "theory.lazy")
+    if optimizer.momentum or optimizer.weight_decay:
+        raise ArgumentError(
+            f"optimizer: theory.lazy takes plain steps; got momentum {float(optimizer.momentum):g} and weight decay "
+            f"{float(optimizer.weight_decay):g}. train(..., width=math.inf) at a small richness takes both."
+        )
+    step_size = float(optimizer.step_size)
     if np.ndim(steps) == 0:
         checks.integer("steps", steps, at_least=0, at_most=10**7)
         numbers = np.arange(int(steps) + 1)  # type: ignore[arg-type]
@@ -175,72 +192,43 @@ def _schedule(times, step_size, steps) -> Schedule:
         if not np.array_equal(listed, np.floor(listed)) or np.isinf(listed).any():
             raise ArgumentError("steps must be a whole number, or a list of whole numbers.")
         numbers = listed.astype(int)
-    return Schedule(numbers * float(step_size), numbers, float(step_size))
+    return Schedule(numbers * step_size, numbers, step_size)
 
 
 def _ascending(name: str, values) -> np.ndarray:
     """Numbers from 0 on, each larger than the one before."""
     try:
-        found = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
     except (TypeError, ValueError):
         raise ArgumentError(f"{name} must be numbers; got {values!r}.") from None
-    if found.ndim != 1 or not found.size or not found[0] >= 0 or not np.all(found[1:] > found[:-1]):
+    if numbers.ndim != 1 or not numbers.size or not numbers[0] >= 0 or not np.all(numbers[1:] > numbers[:-1]):
         raise ArgumentError(
             f"{name} must be one number or an ascending list of numbers, none negative; got {values!r}."
         )
-    return found
+    return numbers
 
 
-def _recorded(record: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
-    if isinstance(record, str) or not (record is None or isinstance(record, Sequence)):
-        raise ArgumentError(f"record must be a list of names, for example record=('ntk',); got {record!r}.")
-    names = KERNELS if record is None else tuple(dict.fromkeys(record))
+def _chosen(kernels: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
+    """The names of the kernels that the result holds."""
+    if isinstance(kernels, str) or not (kernels is None or isinstance(kernels, Sequence)):
+        raise ArgumentError(f"kernels must be a list of names, for example kernels=('ntk',); got {kernels!r}.")
+    names = KERNELS if kernels is None else tuple(dict.fromkeys(kernels))
     for name in names:
-        checks.known("record", name, KERNELS)
+        checks.known("kernels", name, KERNELS)
     return names if tests else tuple(name for name in names if name != "test_ntk")
 
 
-def _pseudo_gradient_norm(feedback: Feedback, kernels: TaskKernels, solution: Solution, task: Task) -> np.ndarray:
-    """⟨g̃g̃⟩ of each sample: (layer, sample, output_unit), for Hebbian learning (step, layer, sample, output_unit)."""
+def _pseudo_gradient_norm(
+    feedback: FeedbackLaw, kernels: TaskKernels, solution: LazySolution, task: Task
+) -> np.ndarray:
+    """⟨g̃g̃⟩ of each sample, (layer, sample); of Hebbian learning (step, layer, sample, output_unit)."""
     own, mean = kernels.own, kernels.connections.mean
-    if feedback.source is Source.LOCAL:
+    if feedback.kind is FeedbackKind.LOCAL:
         weight = hebbian_share(losses(task, {"output": solution.output})["error"], feedback.error_power)
         return weight[:, None] ** 2 * np.stack(list(map(mean, own.features[1:])))[:, :, None]
     top = kernels.connections.top(own.features[0])
-    direct = feedback.source is Source.DIRECT
-    norm = np.stack([mean(g) for g in ([slope * top for slope in own.slopes] if direct else own.gradients[:-1])])
-    return np.repeat(norm[:, :, None], task.outputs, axis=2)
-
-
-def _memory(net: Architecture, task: Task, times: int, names: Sequence[str], exact: bool) -> dict[str, float]:
-    """Bytes that a run takes: for kernels in the result, to compute, and for outputs in time."""
-    samples, tests, layers = task.samples, len(task.x_test), net.hidden_layers
-    leading = {"ntk": 1, "test_ntk": 1, "ntk_term": layers + 1}
-    kept = 0
-    for name in names:
-        rows = tests if name == "test_ntk" else samples
-        blocks = 1 if name == "feature_kernel" else task.outputs**2
-        kept += leading.get(name, layers) * rows * samples * blocks
-    kernels = (2 * samples + tests) * samples  # K, K_* and the input kernel
-    workspace = 2 * samples**2 if exact else 0  # of the eigendecomposition
-    positions = net.geometry(task.shape).positions
-    tiles = (4 * layers + 10) * (min(max(TILE // positions, 1), max(samples, tests)) * positions) ** 2
-    over_time = 6 * times * (samples + tests) * task.outputs
-    return {
-        "the kernels in the result": 8.0 * kept,
-        "computing them": 8.0 * (kernels + workspace + tiles),
-        "outputs in time": 8.0 * over_time,
-    }
-
-
-def _check_memory(net: Architecture, task: Task, times: int, names: Sequence[str], exact: bool) -> None:
-    """Raise if the run needs more memory than there is."""
-    parts = _memory(net, task, times, names, exact)
-    require_memory(
-        sum(parts.values()),
-        parts=parts,
-        remedy="Record fewer kernels (record=() keeps none), ask for fewer times, or take fewer samples.",
-    )
+    direct = feedback.kind is FeedbackKind.DIRECT
+    return np.stack([mean(g) for g in ([slope * top for slope in own.slopes] if direct else own.gradients[:-1])])
 
 
 def _bar(total: float, what: str, unit: str, progress: bool | None) -> tqdm:

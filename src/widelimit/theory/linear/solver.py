@@ -16,11 +16,11 @@ from ...optimizers import SGD
 from ...problem import Task
 from ...progress import progress_bar
 from ...rules import Rule
-from ..feedback import Feedback, Source, feedback_of
+from ..feedback import FeedbackKind, FeedbackLaw, feedback_of
 from ..labels import labelled
-from ..momentum import Memory
+from ..momentum import OptimizerMemory, with_step_size
 from ..networks import fully_connected
-from .fields import PRIMITIVES, LinearFields
+from .substitution import ForwardSubstitution
 
 
 def linear(
@@ -28,10 +28,8 @@ def linear(
     task: Task,
     rule: Rule | None = None,
     *,
-    step_size: float,
+    optimizer: SGD,
     steps: int,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """The exact infinite-width dynamics of a deep linear network, with all two-time kernels and response functions.
@@ -40,8 +38,9 @@ def linear(
     outputs, test points (the paper's App. E in discrete time). Kernels over (step, sample) are kept, so memory
     grows as (P T)² and time as (P T)³; `train` is linear in T and serves long runs.
 
-    **Arguments:** `net` with the nonlinearity `Linear()`; `task`; `rule`, gradient descent unless given; `step_size` η,
-    `steps`, `momentum`, `weight_decay` as for `train`; `progress`: show a bar, by default on a terminal only.
+    **Arguments:** `net` with the nonlinearity `Linear()`; `task`; `rule`, gradient descent unless given; `optimizer`
+    [`SGD`], whose step size is a number, and `steps`, as for `train`; `progress`: show a bar, by default on a terminal
+    only.
 
     **Returns:** the labelled result at steps 0..`steps`, without replicates, with Φ, G, G̃ and G̃̃ at all pairs of steps
     and, for L ≥ 2, the response functions A, B, C and D of the hidden matrices. A and C are taken with respect to what
@@ -60,13 +59,12 @@ def linear(
         )
     feedback = feedback_of(rule, "theory.linear")
     checks.integer("steps", steps, at_least=0)
-    optimizer = SGD(step_size, momentum, weight_decay)
+    step_size = float(with_step_size(optimizer, "theory.linear").step_size)
     _check_memory(net, task, feedback, steps)
-    solution = LinearFields(net, task, feedback, Memory.of(optimizer, steps))
+    substitution = ForwardSubstitution(net, task, feedback, OptimizerMemory.of(optimizer, steps))
     bar = progress_bar(progress, iterable=range(steps + 1), desc="theory.linear", unit="step")
     for step in bar:
-        solution.advance(step)
-        if solution.diverged(step):
+        if not substitution.advance(step):
             bar.close()
             warnings.warn(
                 f"The network diverged at step {step} (time {step * step_size:g}); the steps before that are kept. "
@@ -75,10 +73,9 @@ def linear(
                 stacklevel=2,
             )
             break
-    kept = solution.solved
-    numbers = np.arange(kept)
+    numbers = np.arange(substitution.solved)
     return labelled(
-        solution.variables(),
+        substitution.variables(),
         solver="theory.linear",
         net=net,
         task=task,
@@ -86,19 +83,19 @@ def linear(
         times=numbers * step_size,
         steps=numbers,
         settings={
-            "step_size": float(step_size),
+            "step_size": step_size,
             "steps": int(steps),
-            "momentum": float(momentum),
-            "weight_decay": float(weight_decay),
+            "momentum": float(optimizer.momentum),
+            "weight_decay": float(optimizer.weight_decay),
         },
     )
 
 
-def _check_memory(net: MLP, task: Task, feedback: Feedback, steps: int) -> None:
+def _check_memory(net: MLP, task: Task, feedback: FeedbackLaw, steps: int) -> None:
     forward = (steps + 1) * task.samples
     backward, tests = forward * task.outputs, (steps + 1) * len(task.x_test)
-    variables = forward + backward * (len(PRIMITIVES[feedback.source]) - 1)
-    fields = (forward + (1 + (feedback.source is not Source.GRADIENT)) * backward) * variables
+    primitive = forward + backward * (1 + feedback.frozen)  # u, r and, where feedback is frozen, p
+    fields = (forward + (1 + (feedback.kind is not FeedbackKind.GRADIENT)) * backward) * primitive  # h, g and g̃
     # Coefficients, kernels, and the copies of the kernels and responses that are the result.
     numbers = net.hidden_layers * (fields + 2 * forward**2 + 12 * backward**2) + 6 * tests * (forward + backward)
     require_memory(

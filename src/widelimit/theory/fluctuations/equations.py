@@ -22,7 +22,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from .moments import Moments, Pairs, wick
-from .responses import Dual, Response
+from .responses import Dual, KernelResponse
 
 
 class Backward(NamedTuple):
@@ -43,7 +43,7 @@ class Backward(NamedTuple):
         return [dual.slope * between for dual, between in zip(duals, self.between, strict=True)]
 
 
-class System:
+class DeviationEquations:
     """The equations above for one network and one kind of backward pass."""
 
     def __init__(self, duals: Sequence[Dual], moments: Sequence[Moments], backward: Backward):
@@ -64,11 +64,11 @@ class System:
             self._matrix().T.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0, options={"SymmetricMode": True}
         )
         weights = np.asarray(solver.solve(readout.toarray().T))
-        found = np.zeros((weights.shape[1],) * 2)
+        covariance = np.zeros((weights.shape[1],) * 2)
         for layer in range(1, self.layers + 1):
             index = np.concatenate([self.forward(layer), self.behind(layer)])
-            found += weights[index].T @ self._noise(layer) @ weights[index]
-        return found
+            covariance += weights[index].T @ self._noise(layer) @ weights[index]
+        return covariance
 
     def forward(self, layer: int) -> np.ndarray:
         """Where the deviations of Φ^ℓ are, ℓ = 1..L."""
@@ -115,7 +115,7 @@ class System:
         rows: np.ndarray,
         below: np.ndarray,
         pairs: Pairs,
-        response: Response,
+        response: KernelResponse,
         factor: np.ndarray | float,
     ) -> None:
         """The terms −factor × response: of each pair, two variances and one covariance of the layer below."""
