@@ -112,7 +112,13 @@ def test_the_command_line_shows_each(often, rarely, tmp_path, capsys):
     path = wl.save(wl.combine({"often": often, "rarely": rarely}), tmp_path / "both.nc")
     assert main(["show", str(path)]) == 0
     printed = capsys.readouterr().out
-    for words in ("--- run often", "--- run rarely", "times up to 0.2, step size 0.025", "replicates: 2", "several runs, along run"):
+    for words in (
+        "--- run often",
+        "--- run rarely",
+        "times up to 0.2, step size 0.025",
+        "replicates: 2",
+        "several runs, along run",
+    ):
         assert words in printed
     assert main(["compare", str(path), str(path)]) == 2
     assert "a holds the runs often, rarely; pick one run, for example a.sel(run='often')" in capsys.readouterr().err

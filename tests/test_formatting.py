@@ -37,7 +37,14 @@ def test_memory(count, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (119.0, "119.0 s"), (150.0, "2.5 min"), (1800.0, "30 min"), (9000.0, "2.5 h"), (8.1e6, "94 days")],
+    [
+        (0.04, "0.0 s"),
+        (119.0, "119.0 s"),
+        (150.0, "2.5 min"),
+        (1800.0, "30 min"),
+        (9000.0, "2.5 h"),
+        (8.1e6, "94 days"),
+    ],
 )
 def test_durations(seconds, text):
     assert formatting.duration(seconds) == text

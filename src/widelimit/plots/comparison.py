@@ -78,7 +78,8 @@ def _kernels(
     order, edges = parts.by_class(theory["target"])
     for column, name in enumerate(names):
         pair = [
-            parts.averaged(width.sel(rule=name)["feature_kernel"].isel(layer=-1, step=-1)) for width in (theory, network)
+            parts.averaged(width.sel(rule=name)["feature_kernel"].isel(layer=-1, step=-1))
+            for width in (theory, network)
         ]
         limit = max(float(np.nanmax(np.abs(kernel))) for kernel in pair)
         images = [
