@@ -41,16 +41,16 @@ def _curves(
 ) -> None:
     """Loss, task alignment and gradient alignment in time: theory as lines, networks as points."""
     panels = (
-        ("a", "Training loss", lambda one: one["loss"]),
+        ("a", "Training loss", lambda run: run["loss"]),
         (
             "b",
             r"Task alignment of the eNTK, $A(K,\, yy^\top)$",
-            lambda one: observables.alignment(one["ntk"], one["target"]),
+            lambda run: observables.alignment(run["ntk"], run["target"]),
         ),
         (
             "c",
             r"Gradient alignment, corr$(g, \tilde g)$",
-            lambda one: observables.gradient_alignment(one).mean("layer"),
+            lambda run: observables.gradient_alignment(run).mean("layer"),
         ),
     )
     row = part.subplots(1, 3)
@@ -78,7 +78,8 @@ def _kernels(
     order, edges = parts.by_class(theory["target"])
     for column, name in enumerate(names):
         pair = [
-            parts.averaged(one.sel(rule=name)["feature_kernel"].isel(layer=-1, step=-1)) for one in (theory, network)
+            parts.averaged(width.sel(rule=name)["feature_kernel"].isel(layer=-1, step=-1))
+            for width in (theory, network)
         ]
         limit = max(float(np.nanmax(np.abs(kernel))) for kernel in pair)
         images = [

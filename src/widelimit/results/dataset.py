@@ -101,7 +101,7 @@ def expanded(result: xr.Dataset) -> xr.Dataset:
         missing = {dim: result.sizes.get(dim, 1) for dim in ("replicate", "step") if dim in dims}
         values = values.drop_vars(list(values.coords))
         values = values.expand_dims({dim: size for dim, size in missing.items() if dim not in values.dims})
-        order = [given for dim in dims for given in (dim, RECORDED.get(dim)) if given in values.dims]
+        order = [axis for dim in dims for axis in (dim, RECORDED.get(dim)) if axis in values.dims]
         wide[name] = values.transpose(*order, ...)
     # Of one step that was selected, the time and the number have no dimension.
     coordinates = {

@@ -55,17 +55,12 @@ def result(
     times = _times(time)
     steps = None if step is None else _integers("step", step, len(times))
     samples = None if recorded_samples is None else _integers("recorded_samples", recorded_samples)
-    if samples is not None and (samples.min(initial=0) < 0 or len(np.unique(samples)) < len(samples)):
-        raise ArgumentError(f"recorded_samples must be different indices, from 0; got {recorded_samples!r}.")
     described = configuration or {}
     checks.instance("configuration", described, Mapping, "{'width': 512}")
     arrays = [_Array.of(name, values) for name, values in variables.items()]
     dims = _dims(arrays, {"step": len(times)} | ({} if samples is None else {"recorded_sample": len(samples)}))
-    for array in arrays if samples is not None else ():
-        if "sample" in dims[array.name] and not VARIABLES[array.name].of_recorded_samples:
-            there = array.values.shape[dims[array.name].index("sample")]
-            if samples.max(initial=0) >= there:
-                raise ArgumentError(f"recorded_samples: there is no sample {samples.max()}; {array.name} has {there}.")
+    if samples is not None:
+        _check_samples(samples, arrays, dims)
     return labelled(
         {array.name: (dims[array.name], array.values) for array in arrays},
         times=times,
@@ -165,6 +160,17 @@ def _wanted(name: str) -> str:
     optional = [dim for dim in dims if dim in {"replicate", "step"} | OUTPUTS | POSITIONS]
     missing = f", of which {', '.join(optional)} may be missing" if optional else ""
     return f"its axes are ({', '.join(dims)}){missing}"
+
+
+def _check_samples(samples: np.ndarray, arrays: Sequence[_Array], dims: Mapping[str, tuple[str, ...]]) -> None:
+    """Raise unless all arrays over all samples have those whose kernels were recorded."""
+    if samples.min(initial=0) < 0 or len(np.unique(samples)) < len(samples):
+        raise ArgumentError(f"recorded_samples must be different indices, from 0; got {samples.tolist()}.")
+    for array in arrays:
+        if "sample" in dims[array.name] and not VARIABLES[array.name].of_recorded_samples:
+            there = array.values.shape[dims[array.name].index("sample")]
+            if samples.max(initial=0) >= there:
+                raise ArgumentError(f"recorded_samples: there is no sample {samples.max()}; {array.name} has {there}.")
 
 
 def _times(time: ArrayLike) -> np.ndarray:
