@@ -1,7 +1,15 @@
 """The command line, run in this process wherever it can be: small runs, real files."""
 
+import ast
+import dataclasses
+import importlib
+import inspect
 import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
+from typing import Literal, get_type_hints
 
 import numpy as np
 import pytest
@@ -10,7 +18,7 @@ from helpers import small_task
 
 import widelimit as wl
 from widelimit import results
-from widelimit.cli import config, destinations, main
+from widelimit.cli import COMMANDS, config, destinations, main, options
 from widelimit.results.summary import plus_minus
 from widelimit.simulation import training
 
@@ -27,9 +35,14 @@ hidden_layers = 2
 [rule]
 name = "DirectFeedbackAlignment"
 
-[training]
-width = 20
+[width]
+kind = "finite"
+neurons = 20
+
+[optimizer]
 step_size = 0.05
+
+[run]
 steps = 2
 replicates = 2
 """
@@ -64,13 +77,15 @@ def refused(capsys, *arguments):
 
 def test_flags_override_the_file(configuration, tmp_path, capsys):
     out = tmp_path / "run.nc"
-    flags = ["--training.steps", "3", "--training.width", "inf", "--training.particles", "200"]
+    configuration.write_text(SMALL.replace("neurons = 20\n", "").replace("finite", "infinite"), encoding="utf-8")
+    flags = ["--run.steps", "3", "--width.particles", "200", "--optimizer.momentum", "0.5", "--batches.size", "2"]
     flags += ["--network.richness", "0.5", "--rule.name", "FeedbackAlignment", "--rule.correlation", "0.5"]
     assert main(["train", str(configuration), "--out", str(out), *flags]) == 0
     told = results.configuration(wl.load(out))
     assert told["width"] == "inf"
     assert told["particles"] == 200
     assert told["steps"] == 3
+    assert (told["momentum"], told["batch_size"], told["step_size"]) == (0.5, 2, 0.05)
     assert told["net"]["richness"] == 0.5
     assert told["net"]["hidden_layers"] == 2
     assert told["rule"] == {"type": "FeedbackAlignment", "correlation": 0.5}
@@ -83,9 +98,15 @@ def test_flags_override_the_file(configuration, tmp_path, capsys):
 def test_flags_alone_suffice(tmp_path):
     out = tmp_path / "run.nc"
     flags = "--task.data sphere --task.samples 3 --task.test-samples 0 --task.dimension 4 --network.hidden-layers 1"
-    flags += " --network.gated --network.nonlinearity ReLU --training.width 10 --training.steps 1"
+    flags += " --network.gated --network.nonlinearity ReLU --width.kind finite --width.neurons 10"
+    flags += " --run.steps 3 --run.no-centred --record.every 3 --record.kernels ntk --record.samples 2 0"
     assert main(["train", *flags.split(), "--out", str(out)]) == 0
-    told = results.configuration(wl.load(out))
+    run = wl.load(out)
+    told = results.configuration(run)
+    assert run.sizes["step"] == 2
+    assert run["ntk"].sizes["recorded_sample"] == 2
+    assert "feature_kernel" not in run
+    assert not told["centred"]
     assert told["net"]["nonlinearity"]["type"] == "Gated"
     assert told["step_size"] > 0  # chosen, as step_size is "auto"
 
@@ -96,13 +117,22 @@ def test_flags_alone_suffice(tmp_path):
         ("[network]", "[netwrok]", ("table", "netwrok", "'network'")),
         ("hidden_layers = 2", "hiden_layers = 2", ("[network]", "hiden_layers", "'hidden_layers'")),
         ('"DirectFeedbackAlignment"', '"DirectFeedbackAlignement"', ("rule.name", "'DirectFeedbackAlignment'")),
-        ("steps = 2", 'steps = "2"', ("training.steps", "whole number", "'2'")),
-        ("steps = 2", "steps = true", ("training.steps", "whole number", "True")),
-        ("step_size = 0.05", 'step_size = "automatic"', ("training.step_size", 'a number or "auto"')),
+        ("steps = 2", 'steps = "2"', ("run.steps", "whole number", "'2'")),
+        ("steps = 2", "steps = true", ("run.steps", "whole number", "True")),
+        ("step_size = 0.05", 'step_size = "automatic"', ("optimizer.step_size", 'a number or "auto"')),
         ("samples = 4", 'samples = 4\nloss = "Squared"', ("task.loss", "'SquaredError'")),
         ("hidden_layers = 2", 'hidden_layers = 2\nnonlinearity = "tanh"', ("network.nonlinearity", "'Tanh'")),
         ("hidden_layers = 2", "hidden_layers = 2\ngain = 2", ("network.gain", "ReLU")),
         ("[rule]", "[rule]\ncorrelation = 0.5", ("rule.correlation", "FeedbackAlignment")),
+        ('"finite"', '"infinite"', ("width.neurons", "width.kind finite", "it is infinite")),
+        ("neurons = 20", "neurons = 20\nparticles = 100", ("width.particles", "width.kind infinite", "it is finite")),
+        ("neurons = 20", "neurons = 0", ("width.neurons", "at least 1")),
+        ("neurons = 20", "", ("width.neurons must be given", "finite")),
+        ('"finite"', '"Infinit"', ("width.kind", "'infinite'")),
+        ("[run]", "[batches]\nseed = 1\n[run]", ("batches.size must be given",)),
+        ("[run]", '[record]\nkernels = ["ntq"]\n[run]', ("record.kernels", "'ntk'")),
+        ("[run]", '[record]\nkernels = "ntk"\n[run]', ("record.kernels", "a list of strings", "'ntk'")),
+        ("[run]", "[record]\nsamples = [0.5]\n[run]", ("record.samples", "a list of whole numbers")),
         ("[task]", "task = 3\n[other]", ("task", "must be a table")),
         ("[task]", "[task", ("is not TOML",)),
     ],
@@ -121,10 +151,52 @@ def test_a_wrong_configuration_names_its_file(configuration, capsys):
 
 
 def test_every_option_of_train_is_an_option_here():
-    import inspect
+    """Its groups are tables, and its other arguments are those of [run]; each option says what it is."""
+    groups = set(inspect.signature(wl.train).parameters) - set(fields_of("run")) - {"progress"}
+    assert groups | {"network", "run"} == {*config.TABLES, "net"}
+    for name, group in {"optimizer": wl.SGD, "batches": wl.Batches, "record": wl.Record, "rule": wl.Hebbian}.items():
+        assert set(inspect.signature(group).parameters) <= set(fields_of(name))
+    for width in (wl.Infinite, wl.Finite):
+        assert set(inspect.signature(width).parameters) < set(fields_of("width"))
+    for name in set(config.TABLES) - {"task"}:
+        hints = get_type_hints(config.TABLES[name], include_extras=True)
+        for option in set(fields_of(name)) - {"nonlinearity", "gain", "gated"}:
+            assert len(hints[option].__metadata__[0].help) > 5, f"{name}.{option}"
 
-    accepted = set(inspect.signature(wl.train).parameters) - {"net", "task", "rule", "progress"}
-    assert accepted == set(config.TrainingOptions.__dataclass_fields__)
+
+def fields_of(table):
+    return [field.name for field in dataclasses.fields(config.TABLES[table])]
+
+
+def test_options_follow_the_signature_of_what_they_are_passed_to():
+    @dataclasses.dataclass
+    class Few:
+        """**Arguments:** `count` n, how many; `scale`: of each [`Few`], or "auto"; `shape`, a thing no file holds."""
+
+        count: int
+        scale: float | Literal["auto"] = 1.0
+        shape: wl.Nonlinearity | None = None
+
+    @dataclasses.dataclass
+    class Many:
+        """**Arguments:** `count` n; `names` of them.
+
+        **Raises:** nothing.
+        """
+
+        count: int
+        names: tuple[str, ...] = ()
+
+    kind = options.table("thing", {"few": Few, "many": Many}, "Things.", choice="kind", count=3)
+    assert kind().build() == Few(3)
+    assert kind(scale="auto").build() == Few(3, "auto")
+    assert kind(kind="many", count=5, names=("a",)).build() == Many(5, ("a",))
+    hints = get_type_hints(kind, include_extras=True)
+    assert hints["scale"].__metadata__[0].help == 'Of each Few, or "auto" (few).'
+    assert hints["names"].__metadata__[0].help == "Of them (many)."
+    assert hints["count"].__metadata__[0].help == "n, how many."
+    with pytest.raises(wl.ArgumentError, match=r"thing\.names belongs to thing\.kind many; it is few"):
+        kind(names=("a",)).build()
 
 
 def test_the_archive_is_found_beside_the_configuration(tmp_path):
@@ -327,7 +399,7 @@ def test_an_interrupted_demo_keeps_the_rules_that_had_finished(tmp_path, monkeyp
             raise KeyboardInterrupt
         return train(*arguments, **options)
 
-    monkeypatch.setattr("widelimit.training.train", interrupted)
+    monkeypatch.setattr("widelimit.simulation.training.train", interrupted)
     assert main(["demo", "--quick", "--out", str(tmp_path)]) == 130
     printed = capsys.readouterr()
     assert "gradient descent had run at both widths" in printed.err
@@ -359,5 +431,98 @@ def test_help_explains(command, capsys):
 
 def test_an_unknown_flag_is_refused(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--training.stepps", "3"])
+        main(["train", "--run.stepps", "3"])
     assert stop.value.code == 2
+
+
+def test_an_unknown_command_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["trian"])
+    assert stop.value.code == 2
+    assert "train" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_list_of_commands_says_what_their_own_help_says(command):
+    module = importlib.import_module(f"widelimit.cli.{command}")
+    documented = inspect.getdoc(getattr(module, command.capitalize())).replace("\n", " ")
+    assert documented.startswith(COMMANDS[command])
+
+
+# --- what starts quickly
+
+
+def imported_by(code, *arguments):
+    """What a process prints that runs some code, and the packages that it then has imported."""
+    code += "\nimport sys\nprint(*{name.split('.')[0] for name in sys.modules}, *(n for n in sys.modules if '.' in n))"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    *printed, modules = done.stdout.splitlines()
+    return printed, set(modules.split())
+
+
+COMMAND = """
+import sys
+from widelimit.cli import main
+try:
+    print(main(sys.argv[1:]))
+except SystemExit as stop:
+    print(stop.code)
+"""
+
+
+def test_the_package_starts_without_what_is_slow():
+    slow = {"scipy.stats", "scipy.integrate", "scipy.special", "matplotlib", "sklearn"}
+    _, modules = imported_by("import widelimit")
+    assert not modules & (slow | {"jax", "xarray"})
+    _, modules = imported_by("import widelimit; widelimit.train; widelimit.datasets")
+    assert not modules & slow
+    assert "jax" in modules
+
+
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+def test_what_needs_no_numbers_needs_no_jax(flag):
+    printed, modules = imported_by(COMMAND, flag)
+    assert printed[-1] == "0"
+    assert "jax" not in modules
+    if flag == "--version":
+        assert printed[0] == f"widelimit {wl.__version__}"
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--out", "run.nc"], ["demo", "--out", "."], ["figure", "2", "--out", "."]]
+)
+def test_what_is_in_the_way_is_seen_before_jax_is_imported(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("run.nc", "demo.nc", "figure2.json"):
+        (tmp_path / name).write_text("mine")
+    printed, modules = imported_by(COMMAND, *command)
+    assert printed == ["2"]
+    assert not modules & {"jax", "xarray"}
+
+
+def test_the_figures_that_there_are():
+    from widelimit import paper
+    from widelimit.cli import figure
+
+    assert tuple(figure.NUMBERS) == paper.NUMBERS
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "widelimit", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"widelimit {wl.__version__}\n"
+
+
+def test_every_public_name_is_what_type_checkers_are_told():
+    source = Path(wl.__file__).read_text(encoding="utf-8")
+    block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
+    told = {}
+    for statement in block.body:
+        module = importlib.import_module("." * statement.level + (statement.module or ""), "widelimit")
+        told.update({alias.name: getattr(module, alias.name) for alias in statement.names})
+    assert sorted(told) == sorted(wl.__all__)
+    assert set(told) <= set(dir(wl))
+    for name, value in told.items():
+        assert getattr(wl, name) is value
+    assert wl.rules.View is not None  # rooms too
+    with pytest.raises(AttributeError, match="trian"):
+        _ = wl.trian

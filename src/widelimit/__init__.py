@@ -1,39 +1,48 @@
 """widelimit: the learning dynamics of deep networks under any learning rule, at finite and at infinite width."""
 
-from . import theory
-from .checks import ArgumentError
-from .faults import DivergenceWarning, RecordWarning, TrainingInterrupted, TruncationWarning
-from .networks import (
-    CNN,
-    GELU,
-    MLP,
-    AccuracyWarning,
-    Architecture,
-    Erf,
-    Gated,
-    Linear,
-    Nonlinearity,
-    ReLU,
-    Softplus,
-    Tanh,
-)
-from .optimizers import SGD
-from .problem import Batches, Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
-from .results import Record, combine, load, observables, result, save
-from .results.distances import compare
-from .rules import (
-    DirectFeedbackAlignment,
-    DirectRandomTargetProjection,
-    FeedbackAlignment,
-    GradientDescent,
-    Hebbian,
-    KolenPollack,
-    Rule,
-    SignSymmetric,
-    ThreeFactorHebbian,
-)
-from .simulation import Simulation, initialize, suggest_step_size, train
-from .weights import Finite, Infinite
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import theory
+    from .checks import ArgumentError
+    from .faults import DivergenceWarning, RecordWarning, TrainingInterrupted, TruncationWarning
+    from .networks import (
+        CNN,
+        GELU,
+        MLP,
+        AccuracyWarning,
+        Architecture,
+        Erf,
+        Gated,
+        Linear,
+        Nonlinearity,
+        ReLU,
+        Softplus,
+        Tanh,
+    )
+    from .optimizers import SGD
+    from .problem import Batches, Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
+    from .results import Record, combine, load, observables, result, save
+    from .results.distances import compare
+    from .rules import (
+        DirectFeedbackAlignment,
+        DirectRandomTargetProjection,
+        FeedbackAlignment,
+        GradientDescent,
+        Hebbian,
+        KolenPollack,
+        Rule,
+        SignSymmetric,
+        ThreeFactorHebbian,
+    )
+    from .simulation import Simulation, initialize, suggest_step_size, train
+    from .weights import Finite, Infinite
+
+__version__ = "0.1.0"
 
 __all__ = [
     "CNN",
@@ -85,3 +94,33 @@ __all__ = [
     "theory",
     "train",
 ]
+
+# Where the names are, in an order in which importing one room imports those before it anyway.
+_ROOMS = (
+    "checks",
+    "faults",
+    "problem",
+    "networks",
+    "optimizers",
+    "weights",
+    "rules",
+    "results",
+    "results.distances",
+    "simulation",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """A room or a public name, imported when it is first used: jax and xarray take a second or two."""
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
+    for room in _ROOMS if name in __all__ else ():
+        value = vars(importlib.import_module(f"{__name__}.{room}")).get(name)
+        if value is not None:
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import xarray as xr
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DIVERGED = 1e6
 """A run has diverged where its loss is not finite or exceeds its initial value by this factor."""

@@ -6,37 +6,36 @@ before is saved; 130 interrupted, and what was recorded is saved.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import io
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 
 import tyro
 
+from .. import __version__
 from ..checks import ArgumentError
-from .compare import Compare
-from .demo import Demo
-from .doctor import Doctor
-from .figure import Figure
+from . import destinations
 from .messages import INTERRUPTED, MISTAKE, say
-from .report import Report
-from .show import Show
-from .train import Train, with_configuration
 
-_COMMANDS = {
-    "train": Train,
-    "show": Show,
-    "doctor": Doctor,
-    "demo": Demo,
-    "figure": Figure,
-    "compare": Compare,
-    "report": Report,
+COMMANDS = {
+    "train": "Train a network and save what it went through.",
+    "show": "Print what a run was and what came of it, and draw it.",
+    "compare": "Say how far two saved runs of one task lie apart: networks from theory, one rule or solver from "
+    "another.",
+    "report": "Write a self-contained HTML page about one saved run, or about several beside each other.",
+    "demo": "Train two classes of handwritten digits by five rules, at infinite width and in networks of 1000 neurons.",
+    "figure": "Compute figures of the paper, measure what their captions claim, and draw them.",
+    "doctor": "Say which versions and devices there are, and check for faults that some releases of jax have.",
 }
+"""What each command does, as its own help begins; the commands themselves are imported when they run."""
 
 _DESCRIPTION = """The learning dynamics of deep networks under any learning rule, at finite and at infinite width.
 
-Start with `widelimit demo`."""
+Start with `widelimit demo`. `widelimit COMMAND --help` lists what a command can be told, and
+`widelimit --version` says which release this is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,8 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        command = _parse(arguments)
-        return command.run()
+        if arguments == ["--version"]:
+            print(f"widelimit {__version__}")
+            return 0
+        if arguments[0] not in COMMANDS:
+            return _help(arguments)
+        return _run(*arguments)
     except (ArgumentError, FileNotFoundError, FileExistsError) as error:
         say(str(error))
         return MISTAKE
@@ -69,17 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parse(arguments: list[str]) -> Train | Show | Doctor | Demo | Figure | Compare | Report:
-    command = tyro.extras.subcommand_cli_from_dict(
-        {name: kind for name, kind in _COMMANDS.items()},
-        prog="widelimit",
-        description=textwrap.dedent(_DESCRIPTION),
-        args=arguments,
-    )
-    if isinstance(command, Train) and command.config is not None:
-        # What the file says is the default that flags override, so the flags are read once more on top of it.
-        command = tyro.cli(Train, prog="widelimit train", args=arguments[1:], default=with_configuration(command))
-    return command
+def _help(arguments: list[str]) -> int:
+    """The help that was asked for, or what is wrong with a command that there is none of: both end the program."""
+    empty = {name: dataclasses.make_dataclass(name, (), namespace={"__doc__": does}) for name, does in COMMANDS.items()}
+    tyro.extras.subcommand_cli_from_dict(empty, prog="widelimit", description=_DESCRIPTION, args=arguments[:1])
+    return 0
 
 
-__all__ = ["main"]
+def _run(name: str, *arguments: str) -> int:
+    if name == "train":
+        if not {"-h", "--help"} & set(arguments):
+            # A file that is in the way is seen before the options are read, for which jax has to be imported.
+            output, _ = tyro.cli(destinations.Output, prog="widelimit train", args=arguments, return_unknown_args=True)
+            destinations.check(output.out, output.overwrite)
+        return importlib.import_module(".train", __name__).run(arguments)
+    command = getattr(importlib.import_module(f".{name}", __name__), name.capitalize())
+    return tyro.cli(command, prog=f"widelimit {name}", args=arguments).run()
+
+
+__all__ = ["COMMANDS", "main"]

@@ -2,68 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import xarray as xr
-
-from ..networks import MLP, Gated, ReLU, Tanh
-from ..problem import datasets
-from ..progress import announced
-from ..results import combine
-from ..rules import DirectFeedbackAlignment, FeedbackAlignment, GradientDescent, Hebbian, Rule
-from ..simulation import training
-from . import comparison, destinations
+from . import destinations
 from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said
-from .show import draw
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The sizes of a demonstration."""
-
-    samples: int = 20
-    test_samples: int = 100
-    hidden_layers: int = 3
-    particles: int = 1500
-    width: int = 1000
-    steps: int = 50
-    step_size: float = 0.02
-    record_every: int = 2
-    replicates: int = 4
-    rules: tuple[str, ...] = (
-        "gradient descent",
-        "feedback alignment",
-        "direct feedback alignment",
-        "Hebbian",
-        "gated linear network",
-    )
-
-    @property
-    def widths(self) -> tuple[float, float]:
-        """The widths at which every rule runs."""
-        return math.inf, float(self.width)
-
-
-# Most of its time is compilation, which every rule and width pays anew: hence two rules.
-_QUICK = Plan(
-    samples=6,
-    test_samples=10,
-    hidden_layers=2,
-    particles=200,
-    width=100,
-    steps=4,
-    replicates=2,
-    rules=("gradient descent", "direct feedback alignment"),
-)
 
 
 @dataclass(frozen=True)
 class Demo:
     """Train two classes of handwritten digits by five rules, at infinite width and in networks of 1000 neurons.
 
-    Prints a table, and writes demo.nc and demo.png. It takes about a minute and a half on two cores. Exit codes: 0
+    Prints a table, and writes demo.nc and demo.png. It takes about a minute on two cores. Exit codes: 0
     done; 2 a mistake in the options; 3 a run diverged, and the steps before are kept; 130 interrupted, and the rules
     that had run at both widths are kept.
     """
@@ -77,14 +27,18 @@ class Demo:
 
     def run(self) -> int:
         """Train, print, save and draw; returns the exit code."""
-        from .. import plots
-
         destinations.folder(self.out)
         file, picture = self.out / "demo.nc", self.out / "demo.png"
         for path in (file, picture):
             destinations.check(path, self.overwrite)
-        plan, code = _QUICK if self.quick else Plan(), 0
-        runs: dict[str, dict[float, xr.Dataset]] = {}
+        # Imported after what can be refused at once.
+        from .. import plots
+        from ..results import combine
+        from . import comparison
+        from .demonstration import QUICK, Plan, train_all
+        from .show import draw
+
+        plan, code, runs = QUICK if self.quick else Plan(), 0, {}
         with warnings_said() as caught:
             try:
                 train_all(plan, runs)
@@ -105,42 +59,3 @@ class Demo:
         print(f"\nSaved in {file}, drawn in {picture}. To go on in Python:")
         print(f'  runs = widelimit.load("{file}"); runs["loss"].sel(rule="{result["rule"].values[0]}", width=math.inf)')
         return code or (DIVERGED if diverged(caught) else 0)
-
-
-def settings(plan: Plan) -> dict[str, tuple[MLP, Rule]]:
-    """The network and the rule behind each name."""
-    tanh = MLP(plan.hidden_layers, Tanh())
-    known = {
-        "gradient descent": (tanh, GradientDescent()),
-        "feedback alignment": (tanh, FeedbackAlignment()),
-        "direct feedback alignment": (tanh, DirectFeedbackAlignment()),
-        "Hebbian": (tanh, Hebbian()),
-        "gated linear network": (MLP(plan.hidden_layers, Gated(ReLU())), GradientDescent()),
-    }
-    return {name: known[name] for name in plan.rules}
-
-
-def train_all(plan: Plan, runs: dict[str, dict[float, xr.Dataset]]) -> None:
-    """Every rule at both widths, put into runs[rule][width] as they finish."""
-    task = datasets.digits(plan.samples, plan.test_samples, classes=(3, 8))
-    chosen = settings(plan)
-    pairs = {
-        f"{name}, {'infinite width' if math.isinf(width) else f'width {plan.width}'}": (name, width)
-        for name in chosen
-        for width in plan.widths
-    }
-    for pair in announced(list(pairs), "run", say):
-        name, width = pairs[pair]
-        net, rule = chosen[name]
-        runs.setdefault(name, {})[width] = training.train(
-            net,
-            task,
-            rule,
-            width=width,
-            particles=plan.particles,
-            step_size=plan.step_size,
-            steps=plan.steps,
-            record_every=plan.record_every,
-            replicates=plan.replicates,
-            progress=False,
-        )

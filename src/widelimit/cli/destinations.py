@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
-
-from .. import results
 from ..checks import ArgumentError
 from .messages import say
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Output:
+    """The file that a run is saved in."""
+
+    out: Path = Path("run.nc")
+    """The NetCDF file to write."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
 
 
 def check(path: Path, overwrite: bool) -> None:
@@ -49,6 +61,8 @@ def keep(result: xr.Dataset, path: Path, overwrite: bool) -> Path:
 
     **Raises:** `OSError` if it can be written in neither place.
     """
+    from .. import results  # with xarray, which nobody has to wait for who is refused
+
     try:
         return results.save(result, path, overwrite=overwrite)
     except OSError as error:

@@ -72,9 +72,9 @@ class MLP(Architecture):
 
     Inputs that have positions are taken as one vector of D numbers.
 
-    **Arguments:** `hidden_layers` L ≥ 1; `nonlinearity` ϕ; `richness` γ0 > 0: γ0 → 0 is the lazy limit of static
-    kernels, γ0 = O(1) learns features; `residual`: whether hidden layers add to the one below; `branch_scale` β > 0 of
-    what they add, 1/√L for a limit of large depth (Bordelon et al. 2024; Yang et al. 2024).
+    **Arguments:** `hidden_layers` L ≥ 1, their number; `nonlinearity` ϕ; `richness` γ0 > 0: γ0 → 0 is the lazy limit of
+    static kernels, γ0 = O(1) learns features; `residual`: whether hidden layers add to the one below; `branch_scale`
+    β > 0 of what they add, 1/√L for a limit of large depth (Bordelon et al. 2024; Yang et al. 2024).
     """
 
     hidden_layers: int = eqx.field(static=True)

@@ -16,7 +16,7 @@ class Batches:
     The sum over samples in the loss is then over the batch, so that an epoch takes P/`size` steps of the same step
     size. Epochs are random permutations from `seed`: the order of the data is part of the problem.
 
-    **Arguments:** `size`, between 1 and the number of samples; `seed`.
+    **Arguments:** `size`, between 1 and the number of samples; `seed` of their order.
 
     **Raises:** `ArgumentError` for a size below 1 or a negative seed, and where it is used for one above P.
     """

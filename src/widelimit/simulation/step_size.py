@@ -11,8 +11,6 @@ from ..optimizers import SGD
 from ..problem import Task
 from ..results import Record
 from ..rules import GradientDescent, Rule
-from ..theory import lazy
-from ..theory.feedback import feedback_of
 from .simulation import Simulation
 
 _WIDTH, _NETWORKS = (
@@ -64,6 +62,9 @@ def _largest_eigenvalue(net: Architecture, task: Task, rule: Rule, seed: int, pr
 
 def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progress: bool | None) -> np.ndarray:
     """K(0): in closed form for the rules that the theory knows, and from networks for any other."""
+    from ..theory import lazy  # with scipy's integrators, which training need not wait for
+    from ..theory.feedback import feedback_of
+
     try:
         feedback_of(rule, "suggest_step_size")
     except ArgumentError:

@@ -56,11 +56,12 @@ def train(
     - `optimizer`: [`SGD`], with the step size η; time is step × η. Steps are exact at every width; there is no limit
       η → 0. The loss is a sum over samples, so stable step sizes shrink as samples are added: "auto" stands for
       `SGD("auto")`, which takes what [`suggest_step_size`] says.
-    - `steps`: how many.
+    - `steps`: how many there are.
     - `batches`: [`Batches`], for minibatches; all samples at every step unless given.
     - `record`: [`Record`], which kernels and fields are recorded and when; all kernels at every step unless given.
     - `replicates`: independent repetitions; standard errors are over them. Replicate r with seed s is the same
       whatever the number of replicates.
+    - `seed`: of the initial weights.
     - `centred`: subtract the initial output, which is zero at infinite width and O(1/(γ0√N)) in a finite network.
       At infinite width it is always subtracted.
     - `precision`: "float64" or "float32". Half the time, and errors of about 1e-3, which is below the sampling error

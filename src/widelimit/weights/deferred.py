@@ -116,10 +116,10 @@ class DeferredWeights(Weights):
 class Infinite(Width):
     """The limit of infinite width, by S particles a layer with matched noise and weights revealed where they are used.
 
-    **Arguments:** `particles` S, the Monte Carlo samples of each layer; errors fall as 1/√S. How much of each matrix is
-    kept is chosen from the task unless given (see "How infinite width works here"): `capacity`, the directions that a
-    basis has room for; `tolerance`, the rms relative to the vectors sent above which a residual direction is worth
-    keeping; `growth`, the directions that a basis may gain in one step.
+    **Arguments:** `particles` S, the Monte Carlo samples of each layer; errors fall as 1/√S; `capacity`, the directions
+    that a basis has room for; `tolerance`, the rms relative to the vectors sent above which a residual direction is
+    worth keeping; `growth`, the directions that a basis may gain in one step. The last three are chosen from the task
+    unless given (see "How infinite width works here").
 
     **Raises:** `ArgumentError` for numbers that cannot serve.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, owens_t
+import scipy  # which imports scipy.special on first use
 
 from .hermite import REACH, Function, density, polynomials
 
@@ -46,7 +46,7 @@ class Jumps:
         found = np.zeros((terms, len(spread)))
         for place, size in zip(self.places, self.sizes, strict=True):
             b = self._scaled(place, spread)
-            found[0] += size * ndtr(-b)
+            found[0] += size * scipy.special.ndtr(-b)
             found[1:] += size * density(b) * polynomials(b, terms - 1) / np.sqrt(np.arange(1, terms))[:, None]
         return found
 
@@ -76,4 +76,5 @@ def both_above(a: np.ndarray, b: np.ndarray, correlation: np.ndarray) -> np.ndar
     origin = (a == 0) & (b == 0)
     slope, slope2 = np.where(origin, corner, slope), np.where(origin, corner, slope2)
     opposite = (a * b < 0) | ((a * b == 0) & (a + b > 0))
+    ndtr, owens_t = scipy.special.ndtr, scipy.special.owens_t
     return 0.5 * (ndtr(-a) + ndtr(-b)) - owens_t(a, slope) - owens_t(b, slope2) - 0.5 * opposite

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import erfc
+import scipy  # which imports scipy.special on first use
 
 from ...precision import at_precision
 from .hermite import CAP, Function, Series, slices
@@ -197,7 +197,7 @@ def _left_over(
     steps, steps2 = (jumps.coefficients(values, CAP) for values in (spread, spread2))
     total = jumps.product(spread[i], spread2[j], r) - _over_pairs(steps, steps2, i, j, r, range(CAP))
     x = -CAP * np.log(np.abs(r))
-    fall = np.exp(-x) - 2 * x * (np.exp(-x) - np.sqrt(np.pi * x) * erfc(np.sqrt(x)))
+    fall = np.exp(-x) - 2 * x * (np.exp(-x) - np.sqrt(np.pi * x) * scipy.special.erfc(np.sqrt(x)))
     rests = _kinks(jumps, left, spread, steps), _kinks(jumps, right, spread2, steps2)
     for parity, (rest, rest2) in enumerate(zip(*rests, strict=True)):
         last = slice(CAP // 2 + parity, None, 2)

@@ -23,16 +23,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
-import scipy.stats
+import scipy  # which imports scipy.stats, a second's work, on first use
 
 _RANK_TOLERANCE = 1e-11
 _REACH = 12.0  # standard deviations; the Gaussian beyond is 1e-31
 _EDGES = np.array([0.0, 0.15, 0.4, 0.8, 1.4, 2.2, 3.2, 4.5, 6.5, 9.0, _REACH])
 _ANGLE = math.pi / 6  # widest panel
 _LEGENDRE = scipy.special.roots_legendre(16)
-# SciPy 1.15 renamed this argument.
-_GENERATOR = "rng" if "rng" in inspect.signature(scipy.stats.qmc.Sobol).parameters else "seed"
 
 
 class Points(NamedTuple):
@@ -101,7 +98,8 @@ def _panels(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _sobol(rank: int, count: int, seed: int) -> np.ndarray:
     """Points (point, rank) with mean 0, covariance exactly 1 and no odd moments."""
-    generator: dict[str, Any] = {_GENERATOR: np.random.default_rng(seed)}
+    renamed = "rng" in inspect.signature(scipy.stats.qmc.Sobol).parameters  # by SciPy 1.15
+    generator: dict[str, Any] = {"rng" if renamed else "seed": np.random.default_rng(seed)}
     sequence = scipy.stats.qmc.Sobol(rank, scramble=True, **generator)
     uniform = sequence.random_base2(math.ceil(math.log2(count)) - 1)
     half = scipy.special.ndtri(np.clip(uniform, 1e-16, 1 - 1e-16))
