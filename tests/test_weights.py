@@ -20,7 +20,8 @@ def double_precision():
 
 
 def empty_basis(load, capacity, field=None):
-    source, sink = (MatchedPopulation(SIZE, "float64", np.random.default_rng(seed)) for seed in (0, 1))
+    many_rows = field is not None
+    source, sink = (MatchedPopulation(SIZE, "float64", np.random.default_rng(seed), many_rows) for seed in (0, 1))
     return Basis.empty(source, sink, load, Truncation(capacity, 0.1, ROWS), field or Pointwise())
 
 

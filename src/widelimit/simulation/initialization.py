@@ -65,7 +65,7 @@ class Initialization(RandomObjects):
         self._gating: list[Array] = []
 
     def _populations(self, seed: tuple[int, ...] | None) -> tuple[Population, ...]:
-        many_rows = any(scatters(field) for field in self.receptive_fields[:-1])
+        many_rows = scatters(self.net.nonlinearity.linear, self.receptive_fields[:-1])
 
         def make(layer: int) -> Population:
             generator = None if seed is None else np.random.default_rng([*seed, layer])

@@ -38,7 +38,7 @@ def planned_width(width: Width | float, net: Architecture, task: Task, steps: in
         return width
     geometry = net.geometry(task.shape)
     rows = task.samples * geometry.positions
-    scatter = any(scatters(field) for field in geometry.fields[:-1])
+    scatter = scatters(net.nonlinearity.linear, geometry.fields[:-1])
     fits = _fits(net, geometry, task, width.size, scatter)
     return width.planned(net.nonlinearity.linear, rows, steps, scatter, fits)
 
@@ -53,7 +53,7 @@ def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, sca
     stacks *= 3 * max(len(hidden), 1) if net.skips else 3 - (len(hidden) == 1)
     frozen = min(rows, geometry.coordinates) + task.outputs * geometry.fields[-1].taps
     room = particles // 2 - (1 + layers) * frozen
-    if scatter and not net.nonlinearity.linear:
+    if scatter:
         return max((room - particles // 8) // stacks, 1)
     return max((room - (4 + layers) * rows) // stacks - rows, rows)  # rows pass in each basis too
 

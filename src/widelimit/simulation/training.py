@@ -211,8 +211,9 @@ def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
     names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
-    scatter = any(scatters(field) for field in simulation.settings.inputs.geometry.fields[:-1])
-    if dropped > (1e-6 if simulation.net.nonlinearity.linear else 0.05 if scatter else 0.1):
+    linear = simulation.net.nonlinearity.linear
+    scatter = scatters(linear, simulation.settings.inputs.geometry.fields[:-1])
+    if dropped > (1e-6 if linear else 0.05 if scatter else 0.1):
         lost = "memory is lost"
         if scatter:
             lost = "correlations between rows and memory are lost, so that K can be off by as much"

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import abc
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, final
 
@@ -173,13 +174,13 @@ class Basis(eqx.Module):
         All noise is drawn here, so that a step has no random numbers, and matched to the rest of its population, so
         that second moments are those of the normal law in every sample and not on average alone.
         """
-        passing = 0 if scatters(field) else load
+        passing = 0 if sink.many_rows else load
         return cls(
             lasting=jnp.zeros((truncation.capacity, source.size), source.dtype),
             lasting_noise=sink.draw(field.matrices * truncation.capacity),
             passing=jnp.zeros((passing, source.size), source.dtype),
             passing_noise=sink.draw(field.matrices * passing),
-            remainder=Scattered(sink.loose(load)) if scatters(field) else Passing(),
+            remainder=Scattered(sink.loose(load)) if sink.many_rows else Passing(),
             filled=jnp.zeros((), jnp.int32),
             dropped=jnp.zeros((), source.dtype),
             truncation=truncation,
@@ -285,9 +286,12 @@ class Basis(eqx.Module):
         return jnp.concatenate([each(first), each(then)], axis=1).reshape(-1, first.shape[-1])
 
 
-def scatters(field: ReceptiveField) -> bool:
-    """Whether vectors are too many for each to pass in a row of its own: where a matrix has several taps."""
-    return field.matrices > 1
+def scatters(linear: bool, fields: Iterable[ReceptiveField]) -> bool:
+    """Whether vectors are too many for each to pass in a row of its own: where matrices have several taps.
+
+    In a linear network every direction is kept, which makes it exact: what passes is rounding.
+    """
+    return not linear and any(field.matrices > 1 for field in fields)
 
 
 def scattered(

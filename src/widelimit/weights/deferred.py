@@ -147,8 +147,7 @@ class Infinite(Width):
         return True
 
     def population(self, generator, dtype, many_rows):
-        # Where vectors are many, the features of all rows would take the room of everything else.
-        return MatchedPopulation(self.size, dtype, generator, self.size // 8 if many_rows else None)
+        return MatchedPopulation(self.size, dtype, generator, many_rows)
 
     def weights(self, below: Population, above: Population, usage: Usage, field: ReceptiveField):
         sent_up = self._empty(below, above, usage.forward, field)

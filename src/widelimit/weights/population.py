@@ -21,13 +21,15 @@ from jaxtyping import Array, Float
 class Population(abc.ABC):
     """The neurons of one hidden layer while a network is being set up; `rows` counts what must stay matched.
 
+    `many_rows` says that so many vectors pass in a step, as in a convolution, that not all of them can be matched.
     Setting up is done by NumPy, which needs no compilation. Without a random `generator` every row is zero and has a
     shape alone, for planning a run under `jax.eval_shape`.
     """
 
-    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None):
+    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None, many_rows: bool = False):
         self.size = size
         self.dtype = dtype
+        self.many_rows = many_rows
         self.rows = 0
         self._generator = generator
 
@@ -85,15 +87,13 @@ class IndependentPopulation(Population):
 
 @final
 class MatchedPopulation(Population):
-    """Rows orthonormal to one another, to every earlier row and to the constant vector (matched noise).
+    """Rows orthonormal to one another, to every earlier row and to the constant vector (matched noise)."""
 
-    At most `avoided` directions, the leading ones, are kept of fields that are to be avoided.
-    """
-
-    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None, avoided: int | None = None):
-        super().__init__(size, dtype, generator)
+    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None, many_rows: bool = False):
+        super().__init__(size, dtype, generator, many_rows)
         self._matched: list[np.ndarray] = []
-        self._avoided = size if avoided is None else avoided
+        # Where rows are many, all directions of the fields to be avoided would take the room of everything else.
+        self._avoided = size // 8 if many_rows else size
 
     def avoid(self, fields):
         """Later rows are orthogonal to the fields, exactly as their expectation is zero.
