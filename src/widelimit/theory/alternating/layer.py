@@ -30,8 +30,8 @@ class SentBack:
 
     * `felt`: the one of the two that h feels, r under gradient descent and v under aligned feedback; None if neither.
     * `felt_covariance`: its covariance, where a hidden layer sends it; the readout sends the same at all steps.
-    * `r`: s r, as far as it is known once `felt` is. Only g depends on what remains, so that is not drawn:
-    * `r_remainder`: is its covariance, which adds to that of g in closed form; None where all of r is drawn.
+    * `r`: s r, as far as it is known once `felt` is. Only g depends on the rest, which is not drawn.
+    * `r_remainder`: the covariance of that rest, which adds to that of g in closed form; None where there is no rest.
     """
 
     felt: np.ndarray | None
@@ -88,13 +88,6 @@ def solved_layer(replicate: Replicate, index: int, orders: OrderParameters) -> L
 # --- what is drawn
 
 
-def _kernel_below(replicate: Replicate, index: int, orders: OrderParameters) -> np.ndarray:
-    """Φ^{ℓ-1}."""
-    if index > 0:
-        return orders.feature[index - 1]
-    return np.tile(replicate.input_kernel, (orders.steps, orders.steps))
-
-
 def _sent_up(replicate: Replicate, index: int, orders: OrderParameters) -> np.ndarray:
     """u ~ GP(0, Φ^{ℓ-1}); in the first layer W^0 x/√D, the same at all steps."""
     noise = replicate.noise[index]["below"]
@@ -104,6 +97,7 @@ def _sent_up(replicate: Replicate, index: int, orders: OrderParameters) -> np.nd
 
 
 def _untouched(replicate: Replicate, index: int, u: np.ndarray, steps: int) -> Untouched:
+    """ϕ(u) and ϕ'(u)."""
     if index > 0:
         return Untouched(*replicate.nonlinearity.respond(u, replicate.gates[index]))
     # In the first layer u is the same at all steps, and one of them does.
@@ -117,8 +111,9 @@ def _sent_back(replicate: Replicate, index: int, orders: OrderParameters) -> Sen
     kept = over_outputs(replicate.kept(steps), replicate.outputs)
     if not (replicate.descent or replicate.aligned):
         # h feels neither, and g is linear in r: its mean is 0, and all else of it enters through its covariance.
-        frozen = np.tile(np.eye(replicate.outputs), (steps * replicate.inputs, steps * replicate.inputs))
-        return SentBack(None, None, np.zeros((1, 1)), kept * (frozen if top else orders.gradient[index + 1]) * kept.T)
+        pairs = (steps * replicate.inputs,) * 2
+        covariance = np.tile(np.eye(replicate.outputs), pairs) if top else orders.gradient[index + 1]
+        return SentBack(None, None, np.zeros((1, 1)), kept * covariance * kept.T)
     noise = replicate.noise[index]["above"]
     if top:  # r = v = w(0)
         readout = replicate.at_every_step(noise, steps)
@@ -162,10 +157,11 @@ def _feedback(
 def _into_h(replicate: Replicate, index: int, orders: OrderParameters, carried: np.ndarray) -> np.ndarray:
     """From p to h: s_k R_kj + γ0 m_kj Φ_kj E_j, strictly causal."""
     steps, inputs = orders.steps, replicate.inputs
+    below = np.tile(replicate.input_kernel, (steps, steps)) if index == 0 else orders.feature[index - 1]
     # (step, sample, step2, sample2, output2): E_j multiplies the columns.
-    kernel = _kernel_below(replicate, index, orders).reshape(steps, inputs, steps, inputs, 1)
+    blocks = below.reshape(steps, inputs, steps, inputs, 1)
     learned = replicate.learned(steps)[:, None, :, None, None]
-    into_h = (learned * kernel * carried).reshape(steps * inputs, -1)
+    into_h = (learned * blocks * carried).reshape(steps * inputs, -1)
     if index > 0:  # nothing comes back through the inputs
         into_h += replicate.kept(steps) * orders.forward_response[index - 1]
     return into_h

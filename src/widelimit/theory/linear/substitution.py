@@ -201,19 +201,19 @@ class ForwardSubstitution:
         So it is h* = i u* + (`into_h`) g̃ at all steps at once, u* being met only through its covariance with u.
         """
         steps, tests, last = self.solved, len(self.task.x_test), self.solved - 1
-        rows, units = self.forward.before(steps), self.backward.before(steps)
+        rows, columns = self.forward.before(steps), self.backward.before(steps)
         feature = self._input_kernel(self.task.x_test)[: steps * tests, rows]  # ⟨h* h⟩ of the layer below
         initial = np.repeat(self.memory.initial[:steps], tests)[:, None]
         learned = np.repeat(self.memory.learned[:steps, :steps], tests, axis=0)
-        into_h = np.zeros((steps * tests, units.stop))
+        into_h = np.zeros((steps * tests, columns.stop))
         for index, own in enumerate(self.layers):
             response: np.ndarray | float = 0.0
             if index > 0:  # ∂h*/∂r or ∂h*/∂v of the layer below: what its g̃ holds of them, as far as h* meets it
-                response = into_h @ self._response_to_feedback(self.layers[index - 1].g_tilde)[units, units]
+                response = into_h @ self._response_to_feedback(self.layers[index - 1].g_tilde)[columns, columns]
             into_h = self._learned_forward(feature, learned) + initial * response
-            of_g_tilde = self._primitive_covariances(index, last).between(own.g_tilde, units, own.h, rows)
+            of_g_tilde = self._primitive_covariances(index, last).between(own.g_tilde, columns, own.h, rows)
             feature = initial * feature @ own.h.u[rows, rows].T + into_h @ of_g_tilde
-        _, of_r, _ = self._primitive_covariances(self.depth - 1, last).with_field(self.layers[-1].g_tilde, units)
+        _, of_r, _ = self._primitive_covariances(self.depth - 1, last).with_field(self.layers[-1].g_tilde, columns)
         readout = of_r[: self.outputs] @ into_h.T
         at = Rows(tests).at
         return np.stack([self._output_of(k, readout[:, at(k)], feature[at(k)].T) for k in range(steps)])
