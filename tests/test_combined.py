@@ -108,6 +108,14 @@ def test_two_time_kernels_move_with_their_times(often):
     assert kernel.isel(step2=3).isnull().all()
 
 
+def test_a_kernel_kept_once_for_all_outputs_has_blocks_beside_one_that_has_them():
+    kernel, blocks = np.arange(4.0).reshape(2, 2), np.ones((2, 2, 3, 3))
+    once = wl.result(time=0, ntk=xr.DataArray(kernel, dims=("sample", "sample2")))
+    both = wl.combine([once, wl.result(time=0, ntk=blocks)])
+    assert both["ntk"].dims == ("run", "sample", "sample2", "output_unit", "output_unit2")
+    assert np.array_equal(both["ntk"], [kernel[..., None, None] * np.eye(3), blocks])
+
+
 def test_the_command_line_shows_each(often, rarely, tmp_path, capsys):
     path = wl.save(wl.combine({"often": often, "rarely": rarely}), tmp_path / "both.nc")
     assert main(["show", str(path)]) == 0

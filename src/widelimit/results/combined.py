@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .. import checks
 from ..checks import ArgumentError
 from . import times
 from .configuration import configuration, label_of, versions
+from .outputs import with_outputs_of
 from .registry import DIMENSIONS, RECORDED, SCHEMA, VARIABLES
 from .samples import recorded_samples
 
@@ -61,7 +62,9 @@ def combine(runs: Runs, dim: str | Sequence[str] = "run") -> xr.Dataset:
         raise ArgumentError("runs must hold at least one result of train or of a solver of theory; got none.")
     _check_one_task(each)
     moments = times.union([times.times_of(run) for run in each])
-    joined = _joined(runs, dims, moments)
+    # A kernel that one run keeps once for all outputs has blocks where another has them.
+    blocks = {name: run[name] for run in each for name in run.data_vars if "output_unit" in run[name].dims}
+    joined = _joined(runs, dims, moments, blocks)
     coordinates = {"time": ("step", moments, dict(each[0]["time"].attrs))}
     steps = _numbered_alike(each, moments)
     if steps is not None:
@@ -129,12 +132,13 @@ def _leaves(runs: Any, depth: int) -> Iterator[xr.Dataset]:
         yield from _leaves(part, depth - 1)
 
 
-def _joined(runs: Any, dims: Sequence[str], moments: np.ndarray) -> xr.Dataset:
-    """All runs at the same times, along new dimensions."""
+def _joined(runs: Any, dims: Sequence[str], moments: np.ndarray, blocks: Mapping[Hashable, xr.DataArray]) -> xr.Dataset:
+    """All runs at the same times and with the same blocks over outputs, along new dimensions."""
     if not dims:
-        return _at_times(runs.drop_vars(OF_TASK, errors="ignore").drop_attrs(deep=False), moments)
+        run = _at_times(runs.drop_vars(OF_TASK, errors="ignore").drop_attrs(deep=False), moments)
+        return run.assign({name: with_outputs_of(run[name], blocks[name]) for name in run if name in blocks})
     labels = [label for label, _ in _items(runs)]
-    parts = [_joined(part, dims[1:], moments) for _, part in _items(runs)]
+    parts = [_joined(part, dims[1:], moments, blocks) for _, part in _items(runs)]
     coordinate = xr.DataArray(labels, dims=dims[0], name=dims[0])
     return xr.concat(parts, coordinate, join="outer", data_vars="all", coords="minimal", compat="override")
 
