@@ -19,7 +19,8 @@ class Report:
     """Write a self-contained HTML page about one saved run, or about several beside each other.
 
     Curves, kernels that move with a slider, distances between runs of one task, diagnostics, configuration. The page
-    needs no network and opens in any browser, on a phone too. Also opens what `widelimit demo` wrote.
+    needs no network and opens in any browser, on a phone too. Also opens what `widelimit demo` wrote, and what was
+    measured elsewhere: what a file lacks is left out.
     """
 
     run_files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="run.nc", metavar="RUN.NC ...")]
@@ -39,11 +40,10 @@ class Report:
         if out.resolve() in [path.resolve() for path in self.run_files]:
             raise ArgumentError(f"--out: {out} is one of the runs; name another file.")
         destinations.check(out, self.overwrite)
-        called = names(self.run_files)
-        runs = [results.load(path) for path in self.run_files]
+        runs = {name: results.load(path) for name, path in zip(names(self.run_files), self.run_files, strict=True)}
         from ..report import page  # with matplotlib, which takes a second that the other commands need not pay
 
-        text = page(dict(zip(called, runs, strict=True)), title=self.title)
+        text = page(runs, title=self.title)
         out.write_text(text, encoding="utf-8")
         print(f"Written to {out} ({out.stat().st_size / 1e6:.1f} MB); open it in a browser.")
         return 0
@@ -52,7 +52,7 @@ class Report:
 def names(paths: Sequence[Path]) -> list[str]:
     """What the runs are called: their files without folders and suffixes where that tells them apart."""
     for name in (lambda path: path.stem, lambda path: path.name, str):
-        found = [name(path) for path in paths]
-        if len(set(found)) == len(found):
-            return found
+        each = [name(path) for path in paths]
+        if len(set(each)) == len(each):
+            return each
     raise ArgumentError(f"{next(path for path in paths if paths.count(path) > 1)} is named twice; name each run once.")

@@ -28,14 +28,16 @@ def losses(runs: Sequence[Run]) -> list[Section]:
     for name, (title, unit) in _LOSSES.items():
         percent = name == "test error"
         curves = [
-            Curve.of(run, 100.0 * held[name] if percent else held[name]) for run, held in measured if name in held
+            Curve.of(run, 100.0 * values[name] if percent else values[name])
+            for run, values in measured
+            if name in values
         ]
         if curves:
             within = (0.0, 1.0) if percent else None
             drawn.append(Chart(name.replace(" ", "-"), title, curves, unit, log=not percent, within=within))
     said = ["Losses are summed over samples, or over test points, as they were recorded."]
     said[0] += " Bands, and bars on points, are ± one standard error over replicates."
-    if any("test error" in held and held["test error"].isnull().any() for _, held in measured):
+    if any("test error" in values and values["test error"].isnull().any() for _, values in measured):
         said.append("Where the output is zero, as it is at the start, it has no class and the test error no value.")
     return charts.section("loss", "Loss" if len(drawn) == 1 else "Loss and test error", drawn, said)
 
@@ -79,12 +81,12 @@ def _alignments(
     """A chart for each quantity with all runs, or one chart with all quantities of a single run."""
     measured = _measured(runs, measure)
     if len(runs) > 1:
-        quantities = sorted(dict.fromkeys(quantity for _, held in measured for quantity in held), key=_layer)
+        quantities = sorted(dict.fromkeys(quantity for _, values in measured for quantity in values), key=_layer)
         return [
             Chart(
                 f"{name}-{index}",
                 title.format(quantity),
-                [Curve.of(run, held[quantity]) for run, held in measured if quantity in held],
+                [Curve.of(run, values[quantity]) for run, values in measured if quantity in values],
                 within=within,
             )
             for index, quantity in enumerate(quantities)
@@ -92,8 +94,8 @@ def _alignments(
     # What is of the whole network has the first colour, and a layer always the same one.
     curves = [
         Curve(quantity, values, symbols=True, colour=_layer(quantity))
-        for _, held in measured
-        for quantity, values in held.items()
+        for _, quantities in measured
+        for quantity, values in quantities.items()
     ]
     return [Chart(name, title.format("·" if name == "task" else "each layer"), curves, within=within)] if curves else []
 

@@ -30,8 +30,8 @@ def section(runs: Sequence[Run]) -> list[Section]:
     if any(curve.name == _START for chart in drawn for curve in chart.curves):
         said[0] += " Dotted: where they started, which is Gaussian for each sample in the limit of infinite width."
     name, title = "densities", "Final preactivations"
-    held = {**charts.drawn(drawn), "said": said, "numbers": None, "without": without}
-    return [markup.section(name, name, title, shows=bool(drawn), **held)]
+    context = {**charts.drawn(drawn), "said": said, "numbers": None, "without": without}
+    return [markup.section(name, name, title, shows=bool(drawn), **context)]
 
 
 def density(preactivations: xr.DataArray, edges: np.ndarray) -> xr.DataArray:

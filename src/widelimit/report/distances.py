@@ -131,4 +131,4 @@ def _charts(measured: Sequence[tuple[Run, xr.Dataset]]) -> list[Chart]:
 def _written(value: float) -> str:
     if math.isnan(value):
         return "–"
-    return "∞" if math.isinf(value) else f"{value:#.2g}".rstrip(".") if value < 100 else f"{value:.0f}"
+    return "∞" if math.isinf(value) else f"{value:#.2g}".rstrip(".") if value < 99.5 else f"{value:.0f}"

@@ -64,7 +64,7 @@ def section(runs: Sequence[Run]) -> list[Section]:
             "Kernels in time" if any(map(moves, having)) else "Kernels",
             said=_said(having, choice),
             kinds=IMAGES,
-            held=[name for name in IMAGES if any(name in run.result for run in having)],
+            names=[name for name in IMAGES if any(name in run.result for run in having)],
             layers=sorted(
                 {int(key.partition("/")[2]) for run in having for key in _matrices(run.result) if "/" in key}
             ),
@@ -200,8 +200,8 @@ def _said(runs: Sequence[Run], choice: Choice) -> list[str]:
     for run in [run for run in runs if len(run.samples) < run.whole.sizes.get("sample", 0)][:1]:
         said.append(f"Kernels of {len(run.samples)} of the {run.whole.sizes['sample']} samples were recorded.")
     counts = [(len(samples), run.result.sizes["sample"]) for run, samples in zip(runs, choice.samples, strict=True)]
-    for shown, held in [(shown, held) for shown, held in counts if shown < held][:1]:
-        said.append(f"{shown} of the {held} samples are shown, evenly chosen{' within classes' if targets else ''}.")
+    for shown, there in [(shown, there) for shown, there in counts if shown < there][:1]:
+        said.append(f"{shown} of the {there} samples are shown, evenly chosen{' within classes' if targets else ''}.")
     recorded = max(len(_steps(run)) for run in runs)
     if 1 < len(choice.times) < recorded:
         said.append(f"{len(choice.times)} of the {recorded} recorded times are shown.")

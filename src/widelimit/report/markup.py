@@ -57,14 +57,14 @@ class Section:
     """Whether there is anything to see, rather than how to record it."""
 
 
-def section(template: str, name: str, title: str, *, shows: bool = True, **held: Any) -> Section:
+def section(template: str, name: str, title: str, *, shows: bool = True, **context: Any) -> Section:
     """A section by the template of that name."""
-    return Section(name, title, Markup(rendered(f"{template}.html.jinja", name=name, title=title, **held)), shows)
+    return Section(name, title, Markup(rendered(f"{template}.html.jinja", name=name, title=title, **context)), shows)
 
 
-def rendered(template: str, **held: Any) -> str:
+def rendered(template: str, **context: Any) -> str:
     """A template filled in."""
-    return _ENVIRONMENT.get_template(template).render(**held)
+    return _ENVIRONMENT.get_template(template).render(**context)
 
 
 def symbols(text: str) -> Markup:

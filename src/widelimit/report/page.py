@@ -53,10 +53,10 @@ def page(runs: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset], *, 
         *distances.section(shown),
     ]
     if not (final.rows or any(section.shows for section in sections)):
-        held = ", ".join(dict.fromkeys(str(name) for run in shown for name in run.result.data_vars)) or "nothing"
+        variables = ", ".join(dict.fromkeys(str(name) for run in shown for name in run.result.data_vars)) or "nothing"
         raise ArgumentError(
             "There is nothing to show: a page shows loss, test_loss, test_output with test_target, "
-            f"{', '.join(IMAGES)} and final_preactivation; the results hold {held}."
+            f"{', '.join(IMAGES)} and final_preactivation; the results hold {variables}."
         )
     sections += [*tables.diagnostics(shown), *tables.configuration(shown), *tables.versions(shown)]
     script = markup.source("viewer.js")

@@ -176,11 +176,11 @@ def _labelled(called: str, result: xr.Dataset) -> xr.Dataset:
 
 def _run(name: str, result: xr.Dataset, group: str, family: str = "") -> Run:
     """A run whose group is that of its network and rule, where it says what these were and has no family."""
-    held = configuration(result)
-    network_and_rule = [held.get("net"), held.get("rule")]
+    computed_from = configuration(result)
+    network_and_rule = [computed_from.get("net"), computed_from.get("rule")]
     if not family and network_and_rule != [None, None]:
         group = json.dumps(network_and_rule, sort_keys=True)
-    return Run(name, result, held, group, family)
+    return Run(name, result, computed_from, group, family)
 
 
 def _taken_apart(name: str, called: str, result: xr.Dataset) -> list[Run]:

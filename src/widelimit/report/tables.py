@@ -23,10 +23,11 @@ def final_numbers(runs: Sequence[Run]) -> Table:
     """What every run had reached at the last step that has a loss."""
     each = [_reached(run) for run in runs]
     names = list(dict.fromkeys(name for reached in each for name in reached))
-    caption = "Where it ended; losses are summed over samples"
+    caption = "Where it ended" + ("; losses are summed over samples" if any("loss" in name for name in names) else "")
     if len(runs) <= FEW:
         rows = [(markup.symbols(name), *(reached.get(name, "") for reached in each)) for name in names]
-        heads = ("", "mean ± standard error") if len(runs) == 1 else ("", *map(markup.named, runs))
+        alone = "mean ± standard error" if "replicate" in runs[0].result.dims else "value"
+        heads = ("", alone) if len(runs) == 1 else ("", *map(markup.named, runs))
         return Table(heads, rows, caption)
     rows = [
         (markup.named(run), *(reached.get(name, "") for name in names))
@@ -80,8 +81,8 @@ def configuration(runs: Sequence[Run]) -> list[Section]:
     """What the runs were computed from; rows in which they differ are marked."""
     each = [_flat(run.configuration) for run in runs]
     rows = []
-    for key in dict.fromkeys(key for held in each for key in held):
-        values = [held.get(key) for held in each]
+    for key in dict.fromkeys(key for flat in each for key in flat):
+        values = [flat.get(key) for flat in each]
         name = key.replace("_", " ").replace(".", " · ")
         cells = ("" if value is None else _written(value) for value in values)
         rows.append((name if common(values) else markup.differs(name), *cells))
@@ -98,8 +99,8 @@ def versions(runs: Sequence[Run]) -> list[Section]:
     each = [json.loads(run.whole.attrs.get("versions", "{}")) for run in runs]
     if common(each):
         runs, each = runs[:1], each[:1]
-    names = list(dict.fromkeys(name for held in each for name in held))
-    rows = [(name, *(str(held.get(name, "")) for held in each)) for name in names]
+    names = list(dict.fromkeys(name for versions in each for name in versions))
+    rows = [(name, *(str(versions.get(name, "")) for versions in each)) for name in names]
     heads = ("", *(map(markup.named, runs) if len(each) > 1 else ("version",)))
     table = Table(heads, rows, "Versions it was computed with", words=True, quiet=True) if rows else None
     below = [f"Page written by widelimit {importlib.metadata.version('widelimit')}."]

@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 def rule(configuration: Mapping[str, Any]) -> str:
     """The learning rule: "feedback alignment (correlation 0.5)"."""
-    held = configuration.get("rule")
-    if not isinstance(held, Mapping):
-        return "" if held is None else str(held)
-    name = _spelled(str(held.get("type", "an unnamed rule")))
+    learned_by = configuration.get("rule")
+    if not isinstance(learned_by, Mapping):
+        return "" if learned_by is None else str(learned_by)
+    name = _spelled(str(learned_by.get("type", "an unnamed rule")))
     name = "the Hebbian rule" if name == "hebbian" else name
-    inside = [f"{key.replace('_', ' ')} {described(value)}" for key, value in held.items() if key != "type"]
+    inside = [f"{key.replace('_', ' ')} {described(value)}" for key, value in learned_by.items() if key != "type"]
     return f"{name} ({', '.join(inside)})" if inside else name
 
 
 def width(configuration: Mapping[str, Any]) -> str:
     """The width: "infinite width", "N = 1000"."""
-    held = configuration.get("width")
-    if held == "inf":
+    neurons = configuration.get("width")
+    if neurons == "inf":
         solver = str(configuration.get("solver", "")).removeprefix("theory.").replace("_", " ")
         return f"infinite width ({solver} theory)" if solver else "infinite width"
-    return "" if held is None else f"N = {held}"
+    return "" if neurons is None else f"N = {neurons}"
 
 
 def at_width(configuration: Mapping[str, Any]) -> str:
@@ -94,9 +94,9 @@ def short(configuration: Mapping[str, Any]) -> str:
 
 def whole(run: Run) -> str:
     """All of it, for the list of runs."""
-    held = run.configuration
-    how = " at ".join(filter(None, (rule(held), at_width(held))))
-    return "; ".join(filter(None, (how, network(held), schedule(held)))) or _holds(run.whole)
+    configuration = run.configuration
+    how = " at ".join(filter(None, (rule(configuration), at_width(configuration))))
+    return "; ".join(filter(None, (how, network(configuration), schedule(configuration)))) or _holds(run.whole)
 
 
 def title(runs: Sequence[Run]) -> str:
@@ -139,15 +139,19 @@ def paragraph(runs: Sequence[Run], one_task: bool | None) -> str:
 
 def _trained(run: Run) -> str:
     """What was trained, how, and on what."""
-    held = run.configuration
-    named = "" if isinstance(held.get("net"), Mapping) else network(held)
-    parts = {"with ": "" if named else network(held), "at ": at_width(held), "trained by ": rule(held)}
+    configuration = run.configuration
+    named = "" if isinstance(configuration.get("net"), Mapping) else network(configuration)
+    parts = {
+        "with ": "" if named else network(configuration),
+        "at ": at_width(configuration),
+        "trained by ": rule(configuration),
+    }
     known = [f"{before}{text}" for before, text in parts.items() if text]
     if not (known or named):
         return f"A result that holds {_holds(run.whole)}."
     text = f"{named}, {', '.join(known)}".removesuffix(", ") if named else f"A network {', '.join(known)}"
-    text += f" on {task(held)}" if task(held) else ""
-    return f"{text}: {schedule(held)}." if schedule(held) else f"{text}."
+    text += f" on {task(configuration)}" if task(configuration) else ""
+    return f"{text}: {schedule(configuration)}." if schedule(configuration) else f"{text}."
 
 
 def _came_of_it(run: Run) -> list[str]:
@@ -176,11 +180,11 @@ def _came_of_it(run: Run) -> list[str]:
 
 def _holds(result: xr.Dataset) -> str:
     """What a result holds that says nothing of where it came from."""
-    held = [str(name).replace("_", " ") for name in result.data_vars]
+    names = [str(name).replace("_", " ") for name in result.data_vars]
     words = {"sample": "sample", "layer": "layer", "step": "recorded time", "replicate": "replicate"}
     counts = [(result.sizes[dim], name) for dim, name in words.items() if dim in result.sizes]
     sizes = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)
-    return f"{_joined(held)}{f' ({sizes})' if sizes else ''}"
+    return f"{_joined(names)}{f' ({sizes})' if sizes else ''}"
 
 
 def _different(texts: Any) -> list[str]:
