@@ -302,7 +302,7 @@ def hard_tanh_moments(spread, spread2, theta):
         (10.0, 15.0, 1e-4),
     ],
 )
-@pytest.mark.filterwarnings("ignore::widelimit.nonlinearity.quadrature.AccuracyWarning")
+@pytest.mark.filterwarnings("ignore::widelimit.AccuracyWarning")
 def test_hard_tanh(spread, spread2, tolerance):
     """Kinks away from zero cost accuracy where fields are all but parallel and of different norms; jumps cost none."""
     theta = np.array([1e-3, 0.02, 0.1, 0.4, 1.2, 2.5, 3.1])
