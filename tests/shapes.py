@@ -15,7 +15,7 @@ from beartype import BeartypeConf, beartype
 _checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # a whole number is a number
 _ARRAY = re.compile(r"\b(Float|Int|Bool)\[|\bArray\b")
 _HANDED_IN = re.compile(r"\b(float|Literal)\b")
-_OF_USERS = {"Nonlinearity.respond"}  # returns what a user's own nonlinearity gives, which the library looks at
+_OF_USERS = {"Nonlinearity.respond", "_answer"}  # what a user's own nonlinearity returns, which the library looks at
 
 
 def checked(function: Any) -> Any:
