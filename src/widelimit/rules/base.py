@@ -53,6 +53,7 @@ class PositionVectors(eqx.Module):
 
     def __rmatmul__(self, coefficients: Float[Array, "row output"]) -> Float[Array, "row neuron"]:
         outputs, positions, size = self.values.shape
+        # Rows run through positions fastest, so that each row of a sample meets the vectors of its own position.
         by_position = coefficients.reshape(-1, positions, outputs)
         return jnp.einsum("pac,can->pan", by_position, self.values).reshape(-1, size)
 
@@ -93,7 +94,7 @@ class Rule(eqx.Module):
 def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
     """The backward pass: g̃^ℓ for ℓ = 1..L."""
     signals: list[Array] = []
-    above = view.top
+    above = view.top  # what enters the readout from above, so that the top layer needs no case of its own
     for layer in range(view.hidden_layers, 0, -1):
         above = rule.pseudo_gradient(view, layer, above)
         signals.insert(0, above)
@@ -105,6 +106,7 @@ def numbers_of(rule: Rule) -> tuple[Any, Rule]:
 
     `eqx.combine` makes the rule of both again. **Raises:** `ArgumentError` where the rest cannot be compared.
     """
+    # What is left has to be hashed: it is the key by which jax finds the compiled step again.
     numbers, structure = eqx.partition(rule, _is_number)
     try:
         hash(structure)

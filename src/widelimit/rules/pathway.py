@@ -44,6 +44,7 @@ class RowCounter:
         first, self.used = self.used, self.used + vectors
         if self._batch is None:
             return Rows(first)
+        # Each set of vectors, one for each row of all samples, has a block of rows; the batch takes its own in each.
         rows, all_rows = rows_of(self._batch.samples, positions), self._batch.total * positions
         if vectors % len(rows):
             raise ArgumentError(
@@ -83,6 +84,7 @@ class Pathway:
         At infinite width sign(W) acts as √(2/π) W + √(1 − 2/π) W̃ with an independent frozen W̃, which is `other`; the
         readout needs none, because its entries exist at every width.
         """
+        # `source` is W itself where signs cannot be read, and then remembers what was sent; else a matrix of its own.
         source, share, rest = self.weights.signs(initial)
         value, after = self._send(source, vectors, initial)
         if source is self.weights:

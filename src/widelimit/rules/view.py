@@ -41,6 +41,7 @@ class OutputSignal(eqx.Module):
         """A signal of the pass, at the rows of all positions or of the outputs, as the update needs it: times Δ."""
         if self.factor is None:
             return signal
+        # Signals of hidden layers have a row for each position, that of the readout one for each sample.
         return at_each_position(self.factor, len(signal) // len(self.factor)) * signal
 
 

@@ -63,9 +63,11 @@ def measured(program: Program, settings: Settings, state: State, snapshot: Snaps
         "test_origin": test_origin,
         "diagnostics": [weights.diagnostics() for weights in snapshot.after_backward.layers[1:-1]],
     }
+    # Kernels of chosen samples alone: rows are taken before any product, so that nothing of size P² is formed.
     recorded = _recorded_rows(settings, measurement)
     features = _chosen(snapshot.activity.features, recorded)
     phi = [overlap(rows, rows) for rows in features]
+    # Inputs are no neurons: Φ^0 is divided by D, not by the number of coordinates in which they are held.
     phi[0] = features[0] @ features[0].T / geometry.dimension
     over_rows: dict[str, list[Array]] = {"feature_kernel": phi[1:]}
     if measurement.of_gradients:
@@ -77,6 +79,7 @@ def measured(program: Program, settings: Settings, state: State, snapshot: Snaps
             "pseudo_gradient_kernel": mixed,
             "pseudo_gradient_covariance": [kernels.blocks(rows, rows) for rows in pseudo],
         }
+        # ⟨g̃ g̃⟩ of a sample with itself is small, and gradient alignment needs it wherever g is measured.
         norms = jnp.stack([jnp.mean(rows**2, axis=2) for rows in pseudo])
         by_position = norms.reshape(len(norms), -1, geometry.positions, program.outputs)
         record["pseudo_gradient_norm"] = by_position.mean(axis=2)
@@ -120,6 +123,7 @@ def _test_kernels(
 ) -> dict[str, Any]:
     """Φ^ℓ between test points, and between test points and the recorded training points."""
     positions = settings.inputs.geometry.positions
+    # With the weights that the training points met, so that what both share is the same noise.
     layers = snapshot.after_forward.test_fields(settings.net, settings.inputs.test)
     pairs = {
         "test_feature_kernel": [overlap(phi, phi) for _, phi in layers],
@@ -143,6 +147,7 @@ def gradients(program: Program, settings: Settings, snapshot: Snapshot) -> Gradi
     error, y = _chosen((snapshot.error, settings.y), _recorded_samples(program.measurement))
     samples = len(error)
 
+    # One pass for all outputs together: the same rows again, each time with another unit vector at the top.
     each = OutputRows(samples, outputs, positions)
     fields, error, y = each.spread((tuple(_chosen(layers, recorded) for layers in activity.fields), error, y))
     start = OutputSignal.of_each_output(samples, outputs, error.dtype)
@@ -159,6 +164,7 @@ def gradients(program: Program, settings: Settings, snapshot: Snapshot) -> Gradi
         signals = list(sweep(eqx.combine(settings.rule_numbers, program.rule), view))
     # With one output the training pass has started from 1, and what it gave is g̃ itself.
 
+    # z is had by sending the unit vectors through the true weights; where g̃ = g and nobody asks for z, it is skipped.
     pre_gradients: list[Array] = []
     if program.is_gradient and not program.measurement.fields:
         true_gradients = list(signals)

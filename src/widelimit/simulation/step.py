@@ -43,6 +43,7 @@ def start(program: Program, settings: Settings, rule: Rule, seed: tuple[int, ...
         program.feedback_usage.__getitem__,
         seed,
     )
+    # In this order: it decides what each random row is matched to.
     network = initialization.network()
     feedback = initialization.feedback(rule)
     learning = initialization.learning(feedback)
@@ -103,6 +104,7 @@ def look(
     state, output, y = _centred(program, settings, state, activity.output, batch)
     state = _judged(state, jnp.sum(program.loss.value(output, y)), len(settings.y))
     error = program.loss.error(output, y)
+    # The readout's own gradient needs no rule: everything below it starts from this signal.
 
     # What is sent backward reveals weights as well: pathways collect what is known of each matrix afterwards.
     sent = None if batch is None else Batch(batch, len(settings.y))
@@ -163,6 +165,7 @@ def update(settings: Settings, state: State, snapshot: Snapshot) -> State:
         ]
         return tuple(matrix for matrix, _ in moved), tuple(velocity for _, velocity in moved)
 
+    # The network after both passes learns, not the state's: what it revealed on the way is part of it.
     # Below the readout a matrix learns from Δ g̃ of the layer above it; the readout from Δ.
     posts = [*map(snapshot.output_signal.weighed, snapshot.signals), snapshot.error]
     updates = [[(post, pre)] for post, pre in zip(posts, snapshot.activity.coordinates, strict=True)]
@@ -179,6 +182,7 @@ def update(settings: Settings, state: State, snapshot: Snapshot) -> State:
 
 
 def _change(weights: Weights, updates: Sequence[tuple[Array, Array]]) -> Array:
+    # A rule may let one of its own matrices learn from several pairs of vectors; the network's have one pair each.
     return functools.reduce(jnp.add, [weights.outer(post, coordinates) for post, coordinates in updates])
 
 

@@ -45,6 +45,7 @@ def with_usage(program: Program, settings: Settings, rule: Rule) -> Program:
         view = View(layers, rule_matrices, activity.fields, settings.y, settings.y, start, settings.net.skips)
         signals = sweep(eqx.combine(settings.rule_numbers, program.rule), view)
         in_training, in_probes = pathways(trained), []
+        # Probes are counted apart: they get rows that no training step may meet.
         if program.measurement.of_gradients:
             snapshot = Snapshot(
                 network, network, feedback, activity, settings.y, settings.y, start, signals, feedback_updates=()
@@ -63,6 +64,7 @@ def with_usage(program: Program, settings: Settings, rule: Rule) -> Program:
                 initial=any(pathway.initial for pathway in training + probes),
             )
 
+        # W^0 meets inputs, which are all known beforehand: it is always explicit, and nothing of it has to be counted.
         usage.extend(through(weights, rows) for weights in network.layers[1:])
         feedback_usage.extend(through(weights, None) for weights, _ in initialization.handed_out)
 
