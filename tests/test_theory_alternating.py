@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import KERNELS, NONLINEARITIES, RULES, assert_agree_statistically, assert_same, relative_error, small_task
@@ -204,8 +205,8 @@ def deferred_fields(rule, steps, replicates):
                 kept.append((feature, *(fields[name][1, :, 0, 0] for name in ("gradient", "pseudo_gradient"))))
             phi, gradient, pseudo = (np.concatenate(rows) for rows in zip(*kept, strict=True))
             matrix = state.network.layers[1]
-            u = matrix.sent_up.noise_of(matrix.sent_up.coordinates(phi))
-            y = matrix.sent_down.noise_of(matrix.sent_down.coordinates(pseudo))
+            u = matrix.sent_up.noise_of(matrix.sent_up.coordinates(jnp.asarray(phi)))
+            y = matrix.sent_down.noise_of(matrix.sent_down.coordinates(jnp.asarray(pseudo)))
             yield phi, gradient, pseudo, np.asarray(u), np.asarray(y)
 
 

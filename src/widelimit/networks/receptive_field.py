@@ -226,7 +226,7 @@ class Readout(ReceptiveField):
         return jnp.asarray(_window_means(self.grid, self.window), dtype)
 
 
-def _take(x: Array, places: np.ndarray, axis: int) -> Array:
+def _take(x: Array | np.ndarray, places: np.ndarray, axis: int) -> Array:
     """`x` at these places along one axis, zero where the place is −1."""
     if (places >= 0).all():
         return jnp.take(x, places, axis=axis)
