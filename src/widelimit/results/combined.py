@@ -68,7 +68,7 @@ def combine(runs: Runs, dim: str | Sequence[str] = "run") -> xr.Dataset:
     coordinates = {"time": ("step", moments, dict(each[0]["time"].attrs))}
     steps = _numbered_alike(each, moments)
     if steps is not None:
-        coordinates |= {dim: (dim, steps) for dim in {"step", "step2"} & {"step", *joined.dims}}
+        coordinates |= {name: (name, steps) for name in ("step", "step2") if name in ("step", *joined.dims)}
     of_task = {name: run[name] for run in reversed(each) for name in OF_TASK if name in run}
     return (
         joined.assign(of_task)
