@@ -100,15 +100,15 @@ def follow(
     is the same. Raises [`Overflow`] where the loss leaves all bounds.
     """
     readout, hidden = tangent
-    steps, each = len(output), output[0].size
+    steps, per_step = len(output), output[0].size
     old = error.signal(output)
     old_carried = error.carried(old)
-    change = np.zeros((steps, each))
+    change = np.zeros((steps, per_step))
     carried_change = np.zeros((steps, old_carried[0].size))
     new = np.empty_like(output)
     for step in range(steps):
-        rows = slice(step * each, (step + 1) * each)
-        moved = readout[rows, : step * each] @ change[:step].ravel()
+        rows = slice(step * per_step, (step + 1) * per_step)
+        moved = readout[rows, : step * per_step] @ change[:step].ravel()
         moved = moved + hidden[rows, : step * carried_change.shape[1]] @ carried_change[:step].ravel()
         new[step] = computed[step] + moved.reshape(computed[step].shape)
         now = error.signal(new[step])
@@ -127,14 +127,14 @@ def extrapolate(
     f_k = f_last + Σ_{j<k} 𝒦_kj Δ_j − Σ_{j<last} 𝒦_last,j Δ_j.
     """
     readout, hidden = tangent
-    steps, each = len(output), output[0].size
+    steps, per_step = len(output), output[0].size
     new = output.copy()
-    errors = np.zeros((steps, each))
+    errors = np.zeros((steps, per_step))
     carried = np.zeros((steps, hidden.shape[1] // steps))
-    base = np.zeros(each)
+    base = np.zeros(per_step)
     for step in range(steps):
-        rows = slice(step * each, (step + 1) * each)
-        driven = readout[rows, : step * each] @ errors[:step].ravel()
+        rows = slice(step * per_step, (step + 1) * per_step)
+        driven = readout[rows, : step * per_step] @ errors[:step].ravel()
         driven = driven + hidden[rows, : carried[:step].size] @ carried[:step].ravel()
         if step < known:
             base = new[step].ravel() - driven

@@ -21,7 +21,7 @@ from .kernels import TILE
 WARN_FROM = 180.0
 """Seconds from which a run says how long it will take."""
 
-# Seconds on one core of a server of 2024, the largest that was measured over several nonlinearities.
+# Seconds on one core of an AMD EPYC server, the largest that was measured over several nonlinearities.
 _CLOSED_FORM = 1e-7  # averages over the fields of a pair of rows in a layer, where they have a closed form
 _SERIES = 2e-6  # the same as a series, each row having coefficients of its own
 _SERIES_OF_ONE_NORM = 2e-7  # the same where all rows have one norm, and so the same coefficients

@@ -98,9 +98,9 @@ def _in_samples(modes: np.ndarray, factors: np.ndarray, target_modes: np.ndarray
 
 def _through(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """The product with vectors (step, column, output_unit) at all steps at once: (step, row, output_unit)."""
-    steps, count, units = vectors.shape
+    steps, count, outputs = vectors.shape
     flat = matrix @ vectors.transpose(1, 0, 2).reshape(count, -1)
-    return flat.reshape(len(matrix), steps, units).transpose(1, 0, 2)
+    return flat.reshape(len(matrix), steps, outputs).transpose(1, 0, 2)
 
 
 def _check_end(schedule: Schedule, values: np.ndarray) -> None:

@@ -20,17 +20,17 @@ import numpy as np
 
 
 class Rows(NamedTuple):
-    """Where the steps of a field are: `each` rows a step, (sample) or (sample, output), the step slowest."""
+    """Where the steps of a field are: `per_step` rows a step, (sample) or (sample, output), the step slowest."""
 
-    each: int
+    per_step: int
 
     def at(self, step: int) -> slice:
         """The rows of one step."""
-        return slice(step * self.each, (step + 1) * self.each)
+        return slice(step * self.per_step, (step + 1) * self.per_step)
 
     def before(self, step: int) -> slice:
         """The rows of all earlier steps."""
-        return slice(0, step * self.each)
+        return slice(0, step * self.per_step)
 
     def through(self, step: int) -> slice:
         """The rows of all steps up to this one."""

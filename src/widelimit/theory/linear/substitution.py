@@ -40,7 +40,7 @@ class ForwardSubstitution:
         self.steps = len(memory.initial)
         self.solved = 0  # steps whose fields are known and finite
         self.forward, self.backward = Rows(self.samples), Rows(task.y.size)
-        rows = self.steps * self.forward.each, self.steps * self.backward.each
+        rows = self.steps * self.forward.per_step, self.steps * self.backward.per_step
         descent = feedback.kind is FeedbackKind.GRADIENT
         self.layers = [LinearLayer(*rows, feedback.frozen, descent) for _ in range(self.depth)]
         self.readout = Readout(rows[0], self.outputs)
@@ -100,7 +100,7 @@ class ForwardSubstitution:
         if isinstance(above, LinearLayer):  # B = ∂g/∂u of the layer above; nothing goes through the readout
             into_g = into_g + initial * above.g.u[now, known]
         own.g.become(now, into_g, own.h, known)
-        own.g.r[now, now] += initial * np.eye(self.backward.each)
+        own.g.r[now, now] += initial * np.eye(self.backward.per_step)
         self._solve_pseudo_gradients(own, step)
         covariances = self._primitive_covariances(index, step)
         covariances.extend(own.gradient, own.g, own.g, self.backward, step)
@@ -112,7 +112,7 @@ class ForwardSubstitution:
         """g̃_k, where it is not g_k itself."""
         now = self.backward.at(step)
         if self.feedback.frozen:  # g̃ is a primitive variable
-            own.g_tilde.p[now, now] = np.eye(self.backward.each)
+            own.g_tilde.p[now, now] = np.eye(self.backward.per_step)
         elif self.feedback.kind is FeedbackKind.LOCAL:  # for each output its share of the same h
             error = self.error[now].reshape(-1, self.outputs)
             share = hebbian_share(error, self.feedback.error_power).ravel()
