@@ -627,6 +627,7 @@ def test_a_result_measured_elsewhere(trio):
     beside = checked(page({"measured": result, "network": trio["network"]}))
     assert beside.row("training loss")[0] == "1"
     assert "2 runs." in beside.text
+    assert "2 results" in beside.words
 
 
 def test_a_result_without_a_single_value():
@@ -673,6 +674,8 @@ def test_runs_of_one_file_by_any_label(trio, unrendered):
     widths = wl.combine({12.0: trio["network"], np.inf: trio["theory"].drop_vars(fields)}, "width")
     assert [run.name for run in runs.gathered({"file": widths})] == ["infinite width", "N = 12"]
     assert checked(page(widths)).row("training loss")
+    named = wl.combine({"narrow": trio["network"], "wide": trio["dfa"].drop_vars(fields)}, "width")
+    assert [run.name for run in runs.gathered(named)] == ["width narrow", "width wide"]
 
 
 def test_what_is_static_needs_no_time(trio, unrendered):

@@ -83,7 +83,7 @@ class Run(Look):
 
 
 def gathered(runs: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset]) -> list[Run]:
-    """The runs that were given; what holds several rules and widths is taken apart.
+    """The runs that were given; what holds several is taken apart.
 
     **Raises:** `ArgumentError` if there are none, or if one of them is no result or holds no recorded step.
     """
@@ -127,7 +127,7 @@ def of_one_task(runs: Sequence[Run]) -> bool | None:
     """Whether all runs have the same samples and targets; None where nothing that they hold says so."""
     known = False
     for name in ("input_kernel", "target"):
-        each = [run.result[name].values for run in runs if name in run.result]
+        each = [run.whole[name].values for run in runs if name in run.whole]
         if not all(
             values.shape == each[0].shape and np.allclose(values, each[0], rtol=1e-6, atol=1e-6) for values in each
         ):
@@ -189,7 +189,7 @@ def _taken_apart(name: str, called: str, result: xr.Dataset) -> list[Run]:
     families: dict[str, list[tuple[float, xr.Dataset]]] = {}
     for labels, run in apart(result).items():
         at = dict(zip(dims, labels, strict=True))
-        width = float(at.pop("width", math.nan))
+        width = at.pop("width") if isinstance(at.get("width"), (int, float)) else math.nan
         family = ", ".join(
             str(label).replace("_", " ") if dim == "rule" else f"{dim} {described(label)}" for dim, label in at.items()
         )

@@ -77,7 +77,8 @@ def schedule(configuration: Mapping[str, Any]) -> str:
     steps, size = configuration.get("steps"), configuration.get("step_size")
     parts = ["continuous time"] if "solver" in configuration and size is None else []
     if steps is not None and size is not None:
-        time = f" (time {described(steps * size)})" if isinstance(size, float) else ""
+        numbers = isinstance(steps, int) and isinstance(size, (int, float))
+        time = f" (time {described(steps * size)})" if numbers else ""
         parts.append(f"{steps} steps of size {described(size)}{time}")
     for key in ("momentum", "weight_decay"):
         if configuration.get(key):
@@ -101,15 +102,16 @@ def whole(run: Run) -> str:
 
 def title(runs: Sequence[Run]) -> str:
     """The title of a page that was given none."""
-    rules = _different(rule(run.configuration) for run in runs)
-    widths = _different(width(run.configuration) for run in runs)
+    each = [rule(run.configuration) for run in runs]
+    rules, widths = _different(each), _different(width(run.configuration) for run in runs)
     groups = list(dict.fromkeys(run.group for run in runs))
-    if not rules and not all(run.family for run in runs):
+    families = all(run.family for run in runs)
+    if not all(each) and not families:
         return _capital(runs[0].name) if len(runs) == 1 else f"{len(runs)} results"
-    learned = rules[0] if len(rules) == 1 else f"{len(rules)} learning rules"
-    if all(run.family for run in runs):
-        learned = f"{len(groups)} learning rules" if len(groups) > 1 else runs[0].family
-    elif len(groups) > len(rules):
+    learned = rules[0] if len(rules) == 1 else f"{max(len(rules), len(groups))} learning rules"
+    if families and len(groups) == 1:
+        learned = runs[0].family
+    elif 0 < len(rules) < len(groups):
         learned = f"{learned} in {len(groups)} networks" if len(rules) == 1 else f"{len(groups)} networks and rules"
     if not widths:
         return _capital(learned)
