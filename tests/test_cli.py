@@ -18,7 +18,7 @@ from helpers import small_task
 
 import widelimit as wl
 from widelimit import results
-from widelimit.cli import COMMANDS, config, destinations, main, options
+from widelimit.cli import COMMANDS, config, destinations, main, options, train
 from widelimit.results.summary import plus_minus
 from widelimit.simulation import training
 
@@ -158,9 +158,9 @@ def test_every_option_of_train_is_an_option_here():
         assert set(inspect.signature(group).parameters) <= set(fields_of(name))
     for width in (wl.Infinite, wl.Finite):
         assert set(inspect.signature(width).parameters) < set(fields_of("width"))
-    for name in set(config.TABLES) - {"task"}:
+    for name in config.TABLES:
         hints = get_type_hints(config.TABLES[name], include_extras=True)
-        for option in set(fields_of(name)) - {"nonlinearity", "gain", "gated"}:
+        for option in set(fields_of(name)) - {"nonlinearity", "gain", "gated", "loss"}:
             assert len(hints[option].__metadata__[0].help) > 5, f"{name}.{option}"
 
 
@@ -197,6 +197,30 @@ def test_options_follow_the_signature_of_what_they_are_passed_to():
     assert hints["count"].__metadata__[0].help == "n, how many."
     with pytest.raises(wl.ArgumentError, match=r"thing\.names belongs to thing\.kind many; it is few"):
         kind(names=("a",)).build()
+
+
+@pytest.mark.parametrize(
+    ("flags", "table", "built"),
+    [
+        ("--width.kind infinite", "width", wl.Infinite()),
+        ("--width.kind infinite --width.particles 50", "width", wl.Infinite(50)),
+        ("--rule.name Hebbian", "rule", wl.Hebbian()),
+        ("--width.neurons 30", "width", wl.Finite(30)),
+    ],
+)
+def test_what_a_file_says_for_another_choice_is_left_aside(configuration, flags, table, built):
+    text = SMALL.replace('"DirectFeedbackAlignment"', '"FeedbackAlignment"\ncorrelation = 0.5')
+    configuration.write_text(text, encoding="utf-8")
+    assert getattr(train.parsed([str(configuration), *flags.split()]), table).build() == built
+
+
+def test_options_that_a_source_of_data_does_not_read_are_refused(configuration, tmp_path, capsys):
+    np.savez(tmp_path / "own.npz", x=np.eye(3), y=np.array([1.0, -1.0, 1.0]))
+    sentence = refused(capsys, "train", "--task.data", "npz", "--task.file", tmp_path / "own.npz", "--task.samples", 2)
+    assert "task.samples belongs to task.data digits or sphere; it is npz" in sentence
+    # of a file, what its own choice does not read is refused, and what a flag's does not is left aside
+    task = train.parsed([str(configuration), "--task.data", "npz", "--task.file", str(tmp_path / "own.npz")]).task
+    assert task.build().samples == 3
 
 
 def test_the_archive_is_found_beside_the_configuration(tmp_path):

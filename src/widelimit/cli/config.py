@@ -24,7 +24,7 @@ from ..results import Record
 from ..rules import Rule
 from ..simulation import train
 from ..weights import Finite, Infinite
-from .options import Options, fit, one_of, required, spelled, table
+from .options import fit, one_of, required, spelled, table
 
 
 def _exported(room: ModuleType, kind: type) -> dict[str, Any]:
@@ -37,50 +37,26 @@ def _exported(room: ModuleType, kind: type) -> dict[str, Any]:
 LOSSES = _exported(problem, Loss)
 NONLINEARITIES = _exported(networks, Nonlinearity)
 RULES = _exported(rules, Rule)
-DATA = ("digits", "sphere", "npz")
+
+
+_DataOptions = table(
+    "task",
+    {"digits": datasets.digits, "sphere": datasets.sphere, "npz": datasets.from_npz},
+    "What is learned.",
+    choice="data",
+)
 
 
 @dataclass(frozen=True)
-class TaskOptions(Options):
-    """What is learned."""
+class TaskOptions(_DataOptions):
+    """What is learned: handwritten digits, random points with random labels (sphere), or arrays of your own (npz)."""
 
-    table = "task"
-    choice = "data"
-
-    data: str = "digits"
-    """digits: handwritten digits; sphere: random points with random labels; npz: arrays of your own, see file."""
-    samples: int = 20
-    """P, the number of training samples (digits, sphere)."""
-    test_samples: int = 100
-    """Samples never trained on (digits, sphere)."""
-    classes: tuple[int, ...] = (0, 1)
-    """The digits to tell apart; two give one output with targets ±1, more give one output each (digits)."""
-    dimension: int = 50
-    """D, the dimension of the inputs (sphere)."""
-    seed: int = 0
-    """Which samples are drawn (digits, sphere)."""
-    file: Path | None = None
-    """A NumPy archive with arrays x and y, and optionally x_test and y_test (npz)."""
     loss: one_of(LOSSES) = "SquaredError"  # pyright: ignore[reportInvalidTypeForm]
 
     def build(self) -> Task:
         """The task. **Raises:** `ArgumentError` if the options cannot serve."""
-        checks.known("task.data", self.data, DATA)
         checks.known("task.loss", self.loss, LOSSES)
-        loss = LOSSES[self.loss]()
-        if self.data == "npz":
-            if self.file is None:
-                raise ArgumentError("task.file must name a NumPy archive where task.data is npz.")
-            return datasets.from_npz(self.file, loss=loss)
-        if self.file is not None:
-            raise ArgumentError(f"task.file is read only where task.data is npz; it is {self.data}.")
-        for option, owner in (("dimension", "sphere"), ("classes", "digits")):
-            self.belongs(option, [owner])
-        if self.data == "sphere":
-            return datasets.sphere(
-                self.samples, self.dimension, test_samples=self.test_samples, seed=self.seed, loss=loss
-            )
-        return datasets.digits(self.samples, self.test_samples, classes=self.classes, seed=self.seed, loss=loss)
+        return super().build(loss=LOSSES[self.loss]())
 
 
 _ArchitectureOptions = table(
@@ -168,6 +144,6 @@ def _table(path: Path, name: str, content: Any) -> Any:
         if fitted is None:
             raise ArgumentError(f"{path}: {name}.{key} must be {spelled(kinds[key])}; got {value!r}.")
         values[key] = fitted
-    if isinstance(values.get("file"), Path):
-        values["file"] = path.parent / values["file"]  # relative to the configuration, wherever it is run from
+    if "file" in values:
+        values["file"] = str(path.parent / values["file"])  # relative to the configuration, wherever it is run from
     return TABLES[name](**values)

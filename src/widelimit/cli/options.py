@@ -6,6 +6,7 @@ with the parameter's name. What a class gains, its table gains.
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import functools
 import inspect
@@ -21,6 +22,7 @@ import tyro
 from .. import checks
 from ..checks import ArgumentError
 
+_REQUIRED = inspect.Parameter.empty
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", Path: "a file's name"}
 
 
@@ -58,6 +60,14 @@ class Options:
             raise ArgumentError(f"{self.table}.{missing[0]} must be given{where}.")
         given = {option: value for option, value in taken.items() if value is not None}
         return self.makers[chosen](**given, **others)
+
+    def for_choice(self, chosen: str) -> Options:
+        """These options where another choice is made: without those that belong to the choice that was made here."""
+        if self.choice is None or chosen == getattr(self, self.choice):
+            return self
+        strangers = [option for option, owners in self.owners.items() if chosen not in owners]
+        defaults = {option: getattr(type(self), option) for option in strangers}
+        return dataclasses.replace(self, **defaults, **{self.choice: chosen})
 
     def belongs(self, option: str, owners: list[str]) -> None:
         """Raise if an option is given that belongs to other choices than the one that was made."""
@@ -100,10 +110,11 @@ def table(
     for option, kind in kinds.items():
         shared, hint = len(owners[option]) == len(makers), None
         text = texts[option].removesuffix(".") + ("." if shared else f" ({' or '.join(owners[option])}).")
-        default = inspect.signature(makers[owners[option][0]]).parameters[option].default
-        default = defaults.get(option, None if default is inspect.Parameter.empty else default)
+        own = {owner: inspect.signature(makers[owner]).parameters[option].default for owner in owners[option]}
+        default = next(iter(own.values()))
+        default = defaults.get(option, None if default is _REQUIRED else default)
         if not shared and kind is not bool:  # None until it is given, so that it is seen where it does not belong
-            hint, default = f"(default: {default})", None
+            hint, default = _each(own), None
         kind = kind | None if default is None else kind
         fields.append((option, Annotated[kind, tyro.conf.arg(help=text, help_behavior_hint=hint)], default))
     return dataclasses.make_dataclass(
@@ -113,6 +124,15 @@ def table(
         namespace={"__doc__": about, "table": name, "choice": choice, "makers": makers, "owners": owners},
         frozen=True,
     )
+
+
+def _each(own: Mapping[str, Any]) -> str:
+    """The default of an option for those that take it, in words."""
+    first, *others = own.items()
+    if first[1] is _REQUIRED:
+        return "(has to be given)"
+    words = [str(first[1]), *(f"{name}: {value}" for name, value in others if value != first[1])]
+    return f"(default: {'; '.join(words)})"
 
 
 def one_of(names: Iterable[str]) -> Any:
@@ -137,7 +157,7 @@ def _in_words(passage: str) -> str:
 def required(maker: Callable[..., Any]) -> set[str]:
     """The parameters that have no default."""
     parameters = inspect.signature(maker).parameters.values()
-    return {parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty}
+    return {parameter.name for parameter in parameters if parameter.default is _REQUIRED}
 
 
 def _kinds(maker: Callable[..., Any]) -> dict[str, Any]:
@@ -156,6 +176,8 @@ def _plain(hint: Any) -> Any:
         return functools.reduce(lambda left, right: left | right, parts) if set(parts) - {types.NoneType} else None
     if typing.get_origin(hint) is Literal:
         return hint
+    if typing.get_origin(hint) is collections.abc.Sequence:
+        return tuple[typing.get_args(hint)[0], ...]
     return hint if hint in (*_PLAIN, types.NoneType) or typing.get_origin(hint) is tuple else None
 
 

@@ -54,9 +54,17 @@ def parsed(arguments: Sequence[str]) -> Train:
     options = tyro.cli(Train, prog="widelimit train", args=arguments)
     if options.config is None:
         return options
-    # What the file says is the default that flags override, so the flags are read once more on top of it.
-    of_file = dataclasses.replace(options, **vars(read(options.config)))
-    return tyro.cli(Train, prog="widelimit train", args=arguments, default=of_file)
+    # What the file says is the default that flags override, so the flags are read once more on top of it; and once
+    # more where they make another choice, of rule or width or data: what the file says of its own choice is not for it.
+    for_file = vars(read(options.config))
+    given = tyro.cli(Train, prog="widelimit train", args=arguments, default=dataclasses.replace(options, **for_file))
+    for_choice = {
+        name: table.for_choice(getattr(getattr(given, name), table.choice)) if table.choice else table
+        for name, table in for_file.items()
+    }
+    if for_choice == for_file:
+        return given
+    return tyro.cli(Train, prog="widelimit train", args=arguments, default=dataclasses.replace(options, **for_choice))
 
 
 def _keep(result: xr.Dataset, output: Output, code: int) -> int:

@@ -17,10 +17,12 @@ from .losses import Loss
 from .task import Task
 
 
-def sphere(samples: int, dimension: int, *, test_samples: int = 0, seed: int = 0, loss: Loss | None = None) -> Task:
+def sphere(
+    samples: int = 20, dimension: int = 50, *, test_samples: int = 0, seed: int = 0, loss: Loss | None = None
+) -> Task:
     """Random points on the sphere |x|² = D with random targets ±1, the task of the paper's Fig. 1.
 
-    **Arguments:** `samples` P, `dimension` D, `test_samples`, `seed`, `loss` (see [`Task`]).
+    **Arguments:** `samples` P; `dimension` D, that of the inputs; `test_samples`; `seed`; `loss` (see [`Task`]).
     """
     checks.integer("samples", samples, at_least=1)
     checks.integer("dimension", dimension, at_least=1)
@@ -51,8 +53,8 @@ def digits(
     samples is subtracted from all, and each image is scaled to |x|² = D. Classes are balanced, drawn without
     replacement. Two classes give targets ±1 of shape (P,), the first being +1; more give one-hot rows (P, C).
 
-    **Arguments:** `samples` P and `test_samples`, over all classes together; `classes`, the digits to tell apart;
-    `seed`; `loss` (see [`Task`]).
+    **Arguments:** `samples` P, the number of training samples, over all classes together; `test_samples`, never trained
+    on; `classes`, the digits to tell apart; `seed`, which samples are drawn; `loss` (see [`Task`]).
 
     **Raises:** `ArgumentError` if there are not that many images of a class.
     """
@@ -132,26 +134,28 @@ def _images_of(
     return Task(x, y, x_test, y_test, loss=loss) if test_samples else Task(x, y, loss=loss)
 
 
-def from_npz(path: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
+def from_npz(file: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
     """A user's own arrays from a NumPy archive with `x` and `y`, and optionally `x_test` and `y_test`.
 
     Nothing is unpickled: an archive of Python objects is refused.
 
+    **Arguments:** `file`, a NumPy archive with arrays x and y, and optionally x_test and y_test; `loss` (see [`Task`]).
+
     **Raises:** `FileNotFoundError`; `ArgumentError` for missing names or arrays that [`Task`] cannot take.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no file {path}.")
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"There is no file {file}.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ArgumentError(
-            f"{path} is not an archive of numeric arrays ({error}); write it with numpy.savez."
+            f"{file} is not an archive of numeric arrays ({error}); write it with numpy.savez."
         ) from None
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
         raise ArgumentError(
-            f"{path} must hold arrays named x and y (and may hold x_test and y_test); it lacks {' and '.join(missing)} "
+            f"{file} must hold arrays named x and y (and may hold x_test and y_test); it lacks {' and '.join(missing)} "
             f"and holds {', '.join(sorted(arrays)) or 'nothing'}."
         )
     return Task(arrays["x"], arrays["y"], arrays.get("x_test"), arrays.get("y_test"), loss=loss)
