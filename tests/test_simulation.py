@@ -108,8 +108,8 @@ def test_numbers_of_a_rule_compile_nothing_again(width):
     size = {"width": WIDTHS[width], "record": wl.Record(every=2)}
     rules = [wl.FeedbackAlignment(0.5), wl.FeedbackAlignment(0.6), wl.FeedbackAlignment(-0.3)]
     assert compiled(*({"rule": rule, **size} for rule in rules)) == [2, 0, 0]
-    rules = [Leaky(0.5), Leaky(0.25), Leaky(0.5, np.ones(1)), Leaky(0.5, power=2)]
-    assert compiled(*({"rule": rule, **size} for rule in rules)) == [2, 0, 0, 2]
+    rules = [Leaky(0.5), Leaky(0.25), Leaky(1), Leaky(0.5, np.ones(1)), Leaky(0.5, power=2)]
+    assert compiled(*({"rule": rule, **size} for rule in rules)) == [2, 0, 0, 0, 2]
 
 
 def test_what_changes_the_calls_of_a_rule_compiles_anew():

@@ -7,6 +7,7 @@ Every weight matrix learns by W^ℓ += η (γ0/√N) Σ_μ Δ_μ g̃^{ℓ+1}_μ 
 from __future__ import annotations
 
 import abc
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -107,7 +108,7 @@ def numbers_of(rule: Rule) -> tuple[Any, Rule]:
     `eqx.combine` makes the rule of both again. **Raises:** `ArgumentError` where the rest cannot be compared.
     """
     # What is left has to be hashed: it is the key by which jax finds the compiled step again.
-    numbers, structure = eqx.partition(rule, _is_number)
+    numbers, structure = eqx.partition(_with_floats(rule), _is_number)
     try:
         hash(structure)
     except TypeError:
@@ -116,6 +117,17 @@ def numbers_of(rule: Rule) -> tuple[Any, Rule]:
             "rules can be compared."
         ) from None
     return jax.tree.map(np.asarray, numbers), structure
+
+
+def _with_floats(rule: Rule) -> Rule:
+    """The rule with floating-point numbers where whole ones stand in fields that are annotated `float`."""
+    fields = [field for field in dataclasses.fields(rule) if not field.metadata.get("static")]
+    fields = [field for field in fields if field.type in (float, "float")]
+    names = [field.name for field in fields if type(getattr(rule, field.name)) is int]
+    if not names:
+        return rule
+    held = [float(getattr(rule, name)) for name in names]
+    return eqx.tree_at(lambda rule: [getattr(rule, name) for name in names], rule, held)
 
 
 def _is_number(leaf: Any) -> bool:
