@@ -58,7 +58,7 @@ def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     overlap, norm = (kernel * outer).sum(sizes), _norm(outer, sizes)
     if kept_once(kernel) and "output_unit" in target.dims:  # |K ⊗ 1|_F = √C |K|_F, and yyᵀ has blocks too
         norm = (target**2).sum() * np.sqrt(target.sizes["output_unit"])
-    return overlap / (_norm(kernel, sizes) * norm)
+    return (overlap / (_norm(kernel, sizes) * norm)).drop_attrs(deep=False)
 
 
 def task_alignments(result: xr.Dataset) -> dict[str, xr.DataArray]:
@@ -90,12 +90,12 @@ def gradient_alignment(result: xr.Dataset) -> xr.DataArray:
         raise ArgumentError(f"gradient_alignment needs {', '.join(_OF_GRADIENTS)}; the result lacks some of them.")
     own, both, pseudo = (result[name] for name in _OF_GRADIENTS)
     over = [dim for dim in ("sample", "recorded_sample", "output_unit") if dim in pseudo.dims]
-    return _diagonal_sum(both) / np.sqrt(_diagonal_sum(own) * pseudo.sum(over))
+    return (_diagonal_sum(both) / np.sqrt(_diagonal_sum(own) * pseudo.sum(over))).drop_attrs(deep=False)
 
 
 def distance(a: xr.DataArray, b: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
     """Relative squared distance ⟨|a − b|²⟩/⟨|b|²⟩ with the averages over the dimensions `over` (paper, Fig. 3e)."""
-    return ((a - b) ** 2).sum(over) / (b**2).sum(over)
+    return (((a - b) ** 2).sum(over) / (b**2).sum(over)).drop_attrs(deep=False)
 
 
 def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
@@ -104,7 +104,8 @@ def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -
     It is the relative distance (the root of [`distance`]) at which two such means are expected to lie from each other
     by chance alone, once the two of them are added in quadrature.
     """
-    return ((standard_error(values) ** 2).sum(over) / (mean(values) ** 2).sum(over)) ** 0.5
+    ratio = (standard_error(values) ** 2).sum(over) / (mean(values) ** 2).sum(over)
+    return (ratio**0.5).drop_attrs(deep=False)
 
 
 def discrepancy(a: xr.DataArray, b: xr.DataArray, over: str | Sequence[str]) -> xr.DataArray:
@@ -118,7 +119,7 @@ def discrepancy(a: xr.DataArray, b: xr.DataArray, over: str | Sequence[str]) -> 
     squared = (mean(a) - mean(b)) ** 2
     noise = standard_error(a) ** 2 + standard_error(b) ** 2
     squared, noise = squared.sum(over), noise.sum(over, skipna=False)
-    ratio = squared / noise.where(noise > 0)
+    ratio = (squared / noise.where(noise > 0)).drop_attrs(deep=False)
     return (ratio**0.5).where(noise != 0, xr.where(squared > 0, np.inf, 0.0))
 
 
@@ -134,7 +135,7 @@ def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataA
         known = known.all("output_unit")
     else:
         wrong = np.sign(output) != np.sign(target)
-    return wrong.where(known).mean(sample)
+    return wrong.where(known).mean(sample).drop_attrs(deep=False)
 
 
 def test_error(result: xr.Dataset) -> xr.DataArray | None:
