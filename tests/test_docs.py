@@ -1,6 +1,7 @@
 """What the documentation tells a reader to run, run as it stands (the configuration with smaller numbers)."""
 
 import contextlib
+import importlib
 import inspect
 import io
 import re
@@ -9,9 +10,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import tyro
 
 import widelimit as wl
-from widelimit.cli import config, main
+from widelimit.cli import COMMANDS, config, main, train
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -88,6 +90,30 @@ def test_the_documented_configuration_runs(tmp_path, capsys):
     assert wl.load(out)["loss"].sizes == {"replicate": 1, "step": 3}
 
 
+def documented_commands():
+    """Every command line that the README and the pages show, without `widelimit` and comments."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    blocks = [
+        block for page in pages for block in re.findall(r"^```sh\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    ]
+    lines = [line.split("#")[0].split() for block in blocks for line in block.splitlines()]
+    return [words[1:] for words in lines if words[:1] == ["widelimit"]]
+
+
+def test_every_documented_command_can_be_told_so(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    commands = documented_commands()
+    assert {words[0] for words in commands} == set(COMMANDS) - {"demo"}  # which stands behind the setting up
+    for name, *arguments in commands:
+        if name == "train":
+            options = train.parsed(arguments)
+            for table in config.TABLES.keys() - {"run"}:
+                getattr(options, table).build()
+        else:
+            command = getattr(importlib.import_module(f"widelimit.cli.{name}"), name.capitalize())
+            tyro.cli(command, args=arguments)
+
+
 def test_the_documented_configuration_names_every_key():
     text = (EXAMPLES / "config.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)
@@ -96,7 +122,8 @@ def test_the_documented_configuration_names_every_key():
     for name, table in tables.items():
         section = text.split(f"\n[{name}]")[1].split("\n[")[0]
         known = vars(getattr(defaults, name))
-        assert {key for key in known if not re.search(rf"\b{key}\b", section)} == set()
+        unnamed = {key for key in known if not re.search(rf"\b{key}\b", section)}
+        assert not unnamed, f"[{name}] of config.toml lacks {unnamed}; a comment will do: # {min(unnamed)} = …"
         commented = set(re.findall(r"^# (\w+) = ", section, re.M))
         assert set(table) | commented <= set(known)
 
