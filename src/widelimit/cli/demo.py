@@ -42,8 +42,8 @@ class Demo:
         with warnings_said() as caught:
             try:
                 train_all(plan, runs)
-            except KeyboardInterrupt:
-                code = INTERRUPTED
+            except KeyboardInterrupt as interruption:
+                code = getattr(interruption, "code", INTERRUPTED)
         complete = {name: by_width for name, by_width in runs.items() if len(by_width) == len(plan.widths)}
         if code:
             say(f"Interrupted; {', '.join(complete) or 'nothing'} had run at both widths.")
@@ -54,8 +54,8 @@ class Demo:
             lambda values: values.astype("float32") if values.dtype == "float64" else values, keep_attrs=True
         )
         print("\n".join(comparison.lines(result)), flush=True)
-        file = destinations.keep(result, file, self.overwrite)
-        draw(plots.comparison(result), picture)
+        file, rescued = destinations.keep(result, file, self.overwrite)
+        draw(plots.comparison(result), picture, self.overwrite)
         print(f"\nSaved in {file}, drawn in {picture}. To go on in Python:")
         print(f'  runs = widelimit.load("{file}"); runs["loss"].sel(rule="{result["rule"].values[0]}", width=math.inf)')
-        return code or (DIVERGED if diverged(caught) else 0)
+        return code or rescued or (DIVERGED if diverged(caught) else 0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import files
 from ..checks import ArgumentError
-from .messages import say
+from ..interrupts import watched
+from .messages import RESCUED, say
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,21 +27,17 @@ class Output:
     """Replace the file if it exists."""
 
 
-def check(path: Path, overwrite: bool) -> None:
+def check(path: Path, overwrite: bool, *, inputs: Sequence[Path | None] = ()) -> None:
     """Raise unless a file can be written at `path`; called before hours of work, not after.
 
-    **Raises:** `FileNotFoundError` if the folder is missing; `FileExistsError` if the file is there and may not be
-    overwritten; `ArgumentError` if the folder cannot be written to.
+    **Arguments:** `inputs`, files that the command reads, and that nothing may be written over.
+
+    **Raises:** as [`files.destination`]; `ArgumentError` if it is one of the inputs.
     """
-    folder = path.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"The folder {folder} does not exist; create it first.")
-    if path.is_dir():
-        raise ArgumentError(f"{path} is a folder; name a file in it.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another name or pass --overwrite.")
-    if not os.access(folder, os.W_OK):
-        raise ArgumentError(f"The folder {folder} cannot be written to; choose another.")
+    place = files.destination(path, overwrite=True)
+    if place in [each.resolve() for each in inputs if each is not None]:
+        raise ArgumentError(f"{path} is what this command reads; name another file.")
+    files.destination(path, overwrite)
 
 
 def folder(path: Path) -> None:
@@ -56,17 +54,21 @@ def folder(path: Path) -> None:
         raise ArgumentError(f"{path} is a file; name a folder.")
 
 
-def keep(result: xr.Dataset, path: Path, overwrite: bool) -> Path:
+def keep(result: xr.Dataset, path: Path, overwrite: bool) -> tuple[Path, int]:
     """Save a result at `path`, or where that fails in the system's temporary folder, and say where it went.
+
+    **Returns:** where it went, and the exit code: 0, or `RESCUED` if that is another place.
 
     **Raises:** `OSError` if it can be written in neither place.
     """
     from .. import results  # with xarray, which nobody has to wait for who is refused
 
-    try:
-        return results.save(result, path, overwrite=overwrite)
-    except OSError as error:
-        folder = Path(tempfile.mkdtemp(prefix="widelimit-"))
-        rescued = results.save(result, folder / path.name)
-        say(f"{path} could not be written ({error.strerror or error}); the result is in {rescued} instead.")
-        return rescued
+    with watched():  # what ended the run, or what ends the program now, comes after this
+        try:
+            return results.save(result, path, overwrite=overwrite), 0
+        except (OSError, ArgumentError) as error:
+            reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        say(f"{path} could not be written ({reason}).")
+        rescued = results.save(result, Path(tempfile.mkdtemp(prefix="widelimit-")) / path.name)
+        say(f"The result is in {rescued} instead.")
+        return rescued, RESCUED

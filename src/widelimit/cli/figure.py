@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from .. import formatting
+from .. import files, formatting
 from ..checks import ArgumentError
 from . import destinations
 from .messages import say
@@ -80,11 +81,13 @@ class Figure:
             "versions": results.versions(),
         }
         text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
-        self._path(figure.number, "json").write_text(text, encoding="utf-8")
+        files.write(self._path(figure.number, "json"), text.encode("utf-8"), overwrite=self.overwrite)
         with style.printed():
             picture = figure.draw(parameters, runs)
             for suffix in ("png", "pdf"):
-                picture.savefig(self._path(figure.number, suffix))
+                content = io.BytesIO()
+                picture.savefig(content, format=suffix)
+                files.write(self._path(figure.number, suffix), content.getvalue(), overwrite=self.overwrite)
         took = formatting.duration(seconds)
         print(f"\nDrawn in {self._path(figure.number, 'png')} (and pdf, json); computed in {took}.\n")
 

@@ -12,6 +12,7 @@ from ..faults import DivergenceWarning
 FAULT = 1
 MISTAKE = 2
 DIVERGED = 3
+RESCUED = 4
 INTERRUPTED = 130
 
 

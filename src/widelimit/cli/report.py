@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from .. import results
+from .. import files, results
 from ..checks import ArgumentError
 from . import destinations
 
@@ -37,15 +37,14 @@ class Report:
         if not self.run_files:
             raise ArgumentError("Name at least one run, for example: widelimit report run.nc")
         out = self.run_files[0].with_suffix(".html") if self.out is None else self.out
-        if out.resolve() in [path.resolve() for path in self.run_files]:
-            raise ArgumentError(f"--out: {out} is one of the runs; name another file.")
-        destinations.check(out, self.overwrite)
+        destinations.check(out, self.overwrite, inputs=self.run_files)
         runs = {name: results.load(path) for name, path in zip(names(self.run_files), self.run_files, strict=True)}
         from ..report import page  # with matplotlib, which takes a second that the other commands need not pay
 
         text = page(runs, title=self.title)
-        out.write_text(text, encoding="utf-8")
-        print(f"Written to {out} ({out.stat().st_size / 1e6:.1f} MB); open it in a browser.")
+        content = text.encode("utf-8")
+        files.write(out, content, overwrite=self.overwrite)
+        print(f"Written to {out} ({len(content) / 1e6:.1f} MB); open it in a browser.")
         return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import numpy as np
 import tyro
 import xarray as xr
 
-from .. import results
+from .. import files, results
 from ..checks import ArgumentError
 from ..results import combined, summary
 from . import comparison, destinations
@@ -43,8 +44,8 @@ class Show:
         except ArgumentError as reason:
             print(f"No picture: {reason}")
             return 0
-        destinations.check(picture, self.overwrite)
-        draw(drawing, picture)
+        destinations.check(picture, self.overwrite, inputs=[self.run_file])
+        draw(drawing, picture, self.overwrite)
         print(f"Drawn in {picture}.")
         return 0
 
@@ -61,10 +62,12 @@ def lines(result: xr.Dataset) -> list[str]:
     return text
 
 
-def draw(figure, path: Path) -> None:
-    """Save a figure. **Raises:** `ArgumentError` for a suffix that names no picture format."""
+def draw(figure, path: Path, overwrite: bool) -> None:
+    """Save a figure, whole or not at all. **Raises:** `ArgumentError` for a suffix that names no picture format."""
     known = figure.canvas.get_supported_filetypes()
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in known:
         raise ArgumentError(f"{path}: {suffix or 'no suffix'} is no picture format; use one of {', '.join(known)}.")
-    figure.savefig(path, dpi=160)
+    content = io.BytesIO()
+    figure.savefig(content, format=suffix, dpi=160)
+    files.write(path, content.getvalue(), overwrite=overwrite)

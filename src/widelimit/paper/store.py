@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..checks import ArgumentError
 from ..results import describe, save, versions
+from ..results.netcdf import read
 from .base import PaperFigure, Results
 
 _KEY = "computed_with"
@@ -68,8 +69,8 @@ def _kept(path: Path, parameters: Mapping[str, Any]) -> xr.Dataset | None:
     if not path.is_file():
         return None
     try:
-        result = xr.load_dataset(path, engine="h5netcdf", phony_dims="sort")
-    except (OSError, ValueError):  # not a whole file
+        result = read(path)
+    except ArgumentError:  # damaged
         return None
     return result if result.attrs.get(_KEY) == _key(parameters) else None
 
