@@ -11,6 +11,10 @@ DIVERGED = 1e6
 """A run has diverged where its loss is not finite or exceeds its initial value by this factor."""
 
 
+RISEN = 1.25
+"""A loss has risen well above its start where it exceeds its initial value by this factor."""
+
+
 class DivergenceWarning(UserWarning):
     """A run left the range of finite numbers; what was recorded before that is kept."""
 
@@ -19,13 +23,26 @@ class TruncationWarning(UserWarning):
     """More of what passes through the hidden matrices was dropped than the result can be trusted with."""
 
 
+class TaskWarning(UserWarning):
+    """Inputs or targets are not what the equations expect: their scale, or class labels in the place of targets."""
+
+
+class RisingLossWarning(UserWarning):
+    """The loss of a run rose well above its start, and did not diverge."""
+
+
+class PrecisionWarning(UserWarning):
+    """Rounding takes a part of what is computed that can be seen in the result."""
+
+
 class RecordWarning(UserWarning):
     """Something that is recorded by default is not, because it would take too much memory."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Training was interrupted from the keyboard; `result` holds what had been recorded."""
+    """Training was interrupted; `result` holds what had been recorded, and `code` is the exit code of what did it."""
 
-    def __init__(self, result: xr.Dataset):
+    def __init__(self, result: xr.Dataset, code: int = 130):
         super().__init__("training was interrupted; what had been recorded is in .result")
         self.result = result
+        self.code = code

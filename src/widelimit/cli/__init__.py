@@ -1,7 +1,8 @@
 """The command line `widelimit`: train, show, report, compare, figure, demo and doctor.
 
 Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for; 3 the run diverged, and what came
-before is saved; 130 interrupted, and what was recorded is saved.
+before is saved; 4 the file that was named could not be written, and the result is in another that is named; 129, 130
+and 143 stopped by SIGHUP, Ctrl-C and SIGTERM, and what was recorded is saved.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tyro
 
 from .. import __version__
 from ..checks import ArgumentError
+from ..interrupts import raised
 from . import destinations
 from .messages import INTERRUPTED, MISTAKE, say
 
@@ -56,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if arguments[0] not in COMMANDS:
             return _help(arguments)
-        return _run(*arguments)
+        with raised():
+            return _run(*arguments)
     except (ArgumentError, FileNotFoundError, FileExistsError) as error:
         say(str(error))
         return MISTAKE
@@ -67,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return MISTAKE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         say("Interrupted before there was anything to keep.")
-        return INTERRUPTED
+        return getattr(interruption, "code", INTERRUPTED)
 
 
 def _help(arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ from ..simulation import training
 from . import destinations
 from .config import Configuration, read
 from .destinations import Output
-from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said
+from .messages import DIVERGED, diverged, say, warnings_said
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Train(Configuration, Output):
 def run(arguments: Sequence[str]) -> int:
     """Train, save and summarise; returns the exit code."""
     options = parsed(arguments)
-    destinations.check(options.out, options.overwrite)
+    destinations.check(options.out, options.overwrite, inputs=[options.config])
     task, net, rule = options.task.build(), options.network.build(), options.rule.build()
     groups = {name: getattr(options, name).build() for name in ("width", "optimizer", "batches", "record")}
     code = 0
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
         try:
             result = training.train(net, task, rule, **groups, **vars(options.run))
         except training.TrainingInterrupted as interruption:
-            result, code = interruption.result, INTERRUPTED
+            result, code = interruption.result, interruption.code
     if diverged(caught) and not code:
         code = DIVERGED
     return _keep(result, options, code)
@@ -71,9 +71,11 @@ def _keep(result: xr.Dataset, output: Output, code: int) -> int:
     if "loss" not in result or not result.sizes.get("step"):
         say("The run ended before anything was recorded; nothing was saved.")
         return code
-    path = destinations.keep(result, output.out, output.overwrite)
-    if code == INTERRUPTED:
+    path, rescued = destinations.keep(result, output.out, output.overwrite)
+    if code > 128:
         say(f"Interrupted; what had been recorded is in {path}.")
     print("\n".join(summary.lines(result)))
     print(f"Saved in {path}; `widelimit show {path}` draws it.")
-    return code
+    for name, text in summary.divergence(result) + summary.rise(result):
+        print(f"{name}: {text}.")
+    return code or rescued

@@ -12,22 +12,34 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from .. import checks
-from ..faults import DivergenceWarning, RecordWarning, TrainingInterrupted, TruncationWarning
+from ..faults import (
+    DivergenceWarning,
+    PrecisionWarning,
+    RecordWarning,
+    RisingLossWarning,
+    TrainingInterrupted,
+    TruncationWarning,
+)
+from ..interrupts import Watch, watched
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..precision import at_precision
 from ..problem import Batches, Task
+from ..problem.scaling import warn_of_scale
 from ..programs import make_room
 from ..progress import progress_bar
-from ..results import Record
+from ..results import Record, summary
 from ..rules import Rule
 from ..weights import Infinite, Width, scatters
-from . import step
+from . import planning, step
 from .recording import Recording
 from .simulation import Simulation
-from .step_size import suggest_step_size
+from .step_size import suggested
 
-_PIECE = 50  # steps between two looks at the keyboard and the progress bar
+_UNLEARNED = 0.003
+"""Beyond this share of the power of updates, final losses were seen to be off by more than a per cent."""
+
+_PIECE = 0.5  # seconds, about, between two looks at signals and the progress bar
 
 
 def train(
@@ -74,8 +86,12 @@ def train(
     what was recorded. A run that diverges stops, warns with `DivergenceWarning` and keeps the steps before. A basis
     that is too small for the run warns with `TruncationWarning`.
     """
-    checks.integer("replicates", replicates, at_least=1)
+    replicates = checks.integer("replicates", replicates, at_least=1)
+    if progress is not None:
+        checks.boolean("progress", progress)
     began = time.perf_counter()
+    if isinstance(task, Task):
+        warn_of_scale(task, stacklevel=3)
     make_room()
     simulation = initialize(
         net,
@@ -90,12 +106,14 @@ def train(
         centred=centred,
         precision=precision,
         replicates=replicates,
+        progress=progress,
     )
     record, recorded = simulation.record, range(0, steps + 1, simulation.record.every)
     simulation.check_memory(len(recorded), replicates)
     _warn_of_what_is_left_out(simulation)
+    _warn_of_rounding(simulation)
     recordings: list[Recording] = []
-    interrupted = False
+    interruption: KeyboardInterrupt | None = None
     infinite = isinstance(simulation.width, Infinite)
     bar = progress_bar(
         progress,
@@ -103,21 +121,22 @@ def train(
         desc=f"{type(simulation.rule).__name__}, width {'∞' if infinite else simulation.width.size}",
         unit="step",
     )
-    with at_precision(precision):
+    with at_precision(precision), watched() as watch:
         with bar:
             for replicate in range(replicates):
                 recordings.append(Recording(recorded, record))
                 try:
-                    _run(simulation, replicate, recordings[-1], bar)
-                except KeyboardInterrupt:
-                    interrupted = True
+                    _run(simulation, replicate, recordings[-1], bar, watch)
+                except KeyboardInterrupt as caught:
+                    interruption = caught
                     break
         configuration = {**simulation.configuration(replicates), "seconds": time.perf_counter() - began}
         result = simulation.result(recordings, {"configuration": json.dumps(configuration)})
-    _warn_of_divergence(recordings, float(simulation.optimizer.step_size))
+    _warn_of_divergence(recordings, float(simulation.optimizer.step_size), type(simulation.rule).__name__)
+    _warn_of_rise(result)
     _warn_of_truncation(result, simulation)
-    if interrupted:
-        raise TrainingInterrupted(result)
+    if interruption or watch.number is not None:
+        raise TrainingInterrupted(result, getattr(interruption, "code", 130))
     return result
 
 
@@ -135,25 +154,25 @@ def initialize(
     centred: bool = True,
     precision: str = "float64",
     replicates: int = 1,
+    progress: bool | None = None,
 ) -> Simulation:
     """A simulation to be stepped by hand: see [`Simulation`], and "Stepping by hand" for what it is good for.
 
     **Arguments:** as for [`train`]. `steps` is the largest number of steps that will be taken: at infinite width it
     bounds what has to be kept. `replicates` is how many of it are recorded, which decides what fits in memory.
+    `progress` shows how the choice of a step size goes.
 
     **Raises:** `ArgumentError` if an argument cannot serve.
     """
     if isinstance(optimizer, str):
         optimizer = SGD(optimizer)
-    if isinstance(optimizer, SGD) and isinstance(optimizer.step_size, str):
-        step_size = suggest_step_size(net, task, rule, momentum=float(optimizer.momentum), seed=seed)
-        optimizer = SGD(step_size, float(optimizer.momentum), float(optimizer.weight_decay))
-    return Simulation.of(
+    to_choose = isinstance(optimizer, SGD) and isinstance(optimizer.step_size, str)
+    simulation = Simulation.of(
         net,
         task,
         rule,
         width=width,
-        optimizer=optimizer,
+        optimizer=SGD(1e-12, float(optimizer.momentum), float(optimizer.weight_decay)) if to_choose else optimizer,
         steps=steps,
         batches=batches,
         record=record,
@@ -162,25 +181,36 @@ def initialize(
         precision=precision,
         replicates=replicates,
     )
+    if not to_choose:
+        return simulation
+    size = suggested(net, task, rule, float(optimizer.momentum), batches, seed=seed, progress=progress, stacklevel=4)
+    return simulation.with_step_size(size)
 
 
-def _run(simulation: Simulation, replicate: int, recording: Recording, bar: tqdm) -> None:
+def _run(simulation: Simulation, replicate: int, recording: Recording, bar: tqdm, watch: Watch) -> None:
     """One replicate, from initialisation to the last recorded step, or to where it diverges."""
     program, settings = simulation.program, simulation.settings
-    state = simulation.start(replicate)
+    state, piece = simulation.start(replicate), 1
     for recorded in recording.steps:
+        watch.check()
         state, record = step.compiled_advance(program, settings, state)
-        recording.add(record, int(state.diverged_at))
+        recording.add(record, state)
         if recording.diverged_at >= 0 or recorded == recording.steps[-1]:
             break
         bar.update(1)
         left = recording.steps.step - 1
         while left > 0:
-            piece = min(left, _PIECE)
-            state = step.compiled_proceed(program, settings, state, piece)
+            taken, began = min(left, piece), time.perf_counter()
+            state = step.compiled_proceed(program, settings, state, taken)
             state.step.block_until_ready()
-            bar.update(piece)
-            left -= piece
+            bar.update(taken)
+            left -= taken
+            watch.check()
+            took = time.perf_counter() - began
+            if took > _PIECE:
+                piece = max(piece // 2, 1)
+            elif took < _PIECE / 2 and taken == piece:
+                piece *= 2
 
 
 def _warn_of_what_is_left_out(simulation: Simulation) -> None:
@@ -194,9 +224,32 @@ def _warn_of_what_is_left_out(simulation: Simulation) -> None:
         )
 
 
-def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
+def _warn_of_rounding(simulation: Simulation) -> None:
+    net, precision = simulation.net, simulation.precision
+    lost = planning.rounding_of_outputs(net, simulation.task, precision)
+    if lost > 1e-3:
+        remedy = 'precision="float64"' if precision == "float32" else "theory.lazy, the limit γ0 → 0"
+        warnings.warn(
+            f"With γ0 = {float(net.richness):.3g}, rounding in {precision} makes outputs wrong by about {lost:.1g} of "
+            "the targets: an output is a difference from its initial value, divided by γ0. "
+            f"Take {remedy}, or a larger γ0.",
+            PrecisionWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_divergence(runs: list[Recording], step_size: float, rule: str) -> None:
     where = {index: run.diverged_at for index, run in enumerate(runs) if run.diverged_at >= 0}
-    if where:
+    failed = [run.rule_failed_at for run in runs if run.rule_failed_at >= 0]
+    if failed:
+        warnings.warn(
+            f"{rule}.pseudo_gradient gave what is no finite number, in {len(failed)} of {len(runs)} replicates, first "
+            f"at step {min(failed)}, where fields and errors were finite; the recorded steps up to that are kept. No "
+            "step size mends that: look for a division by zero, a root or a logarithm in the rule.",
+            DivergenceWarning,
+            stacklevel=3,
+        )
+    elif where:
         first = min(where.values())
         warnings.warn(
             f"{len(where)} of {len(runs)} replicates diverged, the first at step {first} (time {first * step_size:g}); "
@@ -207,13 +260,28 @@ def _warn_of_divergence(runs: list[Recording], step_size: float) -> None:
         )
 
 
+def _warn_of_rise(result: xr.Dataset) -> None:
+    for _, sentence in summary.rise(result):
+        warnings.warn(
+            f"The loss rose well above its start: {sentence}. A smaller step size helps unless the rule itself raises "
+            "it, as Hebbian can.",
+            RisingLossWarning,
+            stacklevel=3,
+        )
+
+
 def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
-    names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
-    dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
     linear = simulation.net.nonlinearity.linear
     scatter = scatters(linear, simulation.settings.inputs.geometry.fields[:-1])
-    if dropped > (1e-6 if linear else 0.05 if scatter else 0.1):
+    if "unlearned_fraction" in result and not linear:
+        lost = float(result["unlearned_fraction"].max()) if result.sizes["step"] else 0.0
+        if lost > _UNLEARNED:
+            warnings.warn(_what_was_not_learned(lost, result, simulation), TruncationWarning, stacklevel=3)
+        return
+    names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
+    dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
+    if dropped > (1e-6 if linear else 0.05):
         lost = "memory is lost"
         if scatter:
             lost = "correlations between rows and memory are lost, so that K can be off by as much"
@@ -224,3 +292,28 @@ def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
             TruncationWarning,
             stacklevel=3,
         )
+
+
+def _what_was_not_learned(lost: float, result: xr.Dataset, simulation: Simulation) -> str:
+    """What part of the updates was lost, and what would do."""
+    width, task, net = simulation.width, simulation.task, simulation.net
+    assert isinstance(width, Infinite)
+    sentence = (
+        f"Of the updates of a hidden matrix, {lost:.2g} of their power was outside the directions that are kept: what "
+        "was learned there is forgotten, and loss and kernels are off by more than a per cent."
+    )
+    full = float(result["forward_basis_size"].max()) >= (width.capacity or 0)
+    if not full:
+        return f"{sentence} Pass Infinite(..., tolerance={(width.tolerance or 0) / 4:g})."
+    capacity = max(8 * task.samples, 2 * (width.capacity or 0))
+    particles = planning.particles_for(capacity, net, task)
+    sentence += (
+        f" The basis was full: {width.capacity} directions for {task.samples} samples. Pass "
+        f"Infinite({max(particles, width.particles)}, capacity={capacity})."
+    )
+    if task.samples >= 100:
+        sentence += (
+            f" With so many samples a few networks of {width.particles // 4} and {width.particles // 2} neurons, "
+            "extrapolated in 1/N, are the cheaper way to the same limit."
+        )
+    return sentence

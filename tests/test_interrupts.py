@@ -1,0 +1,172 @@
+"""What ends a run from outside: what was recorded is saved, what was finished is kept, and nothing is half-written."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from helpers import small_task
+
+import widelimit as wl
+from widelimit.interrupts import Interrupted, raised, watched
+from widelimit.simulation import training
+
+LONG = """
+[task]
+data = "sphere"
+samples = 4
+dimension = 5
+[network]
+hidden_layers = 2
+[width]
+kind = "finite"
+neurons = 20
+[optimizer]
+step_size = 1e-6
+[run]
+steps = 9000000
+replicates = 1
+[record]
+every = 1000
+"""
+
+
+def test_the_first_signal_waits_and_the_second_does_not():
+    with watched() as watch:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert watch.number == signal.SIGINT
+        with pytest.raises(Interrupted) as caught:
+            watch.check()
+        assert caught.value.code == 130
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_signals_of_schedulers_are_interruptions_within_the_command_line_alone():
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with raised():
+        with pytest.raises(Interrupted) as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert caught.value.code == 143
+        with watched() as watch:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert watch.number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_run_is_interrupted_between_two_pieces_and_keeps_what_it_has(monkeypatch):
+    add, records = training.Recording.add, []
+
+    def add_and_signal(self, *arguments):
+        add(self, *arguments)
+        records.append(self)
+        if len(records) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(training.Recording, "add", add_and_signal)
+    options = dict(width=10, optimizer=wl.SGD(1e-6), steps=10**6, record=wl.Record(every=10, kernels=()), replicates=2)
+    with pytest.raises(wl.TrainingInterrupted) as caught:
+        wl.train(wl.MLP(2, wl.Tanh()), small_task(), **options)
+    assert caught.value.code == 130
+    loss = caught.value.result["loss"]
+    assert loss.sizes == {"replicate": 1, "step": 3}
+    assert np.isfinite(loss).all()
+
+
+def test_a_thread_that_gets_no_signals_trains():
+    runs = []
+    options = dict(width=10, optimizer=wl.SGD(0.01), steps=2, replicates=1)
+    thread = threading.Thread(target=lambda: runs.append(wl.train(wl.MLP(2, wl.Tanh()), small_task(), **options)))
+    thread.start()
+    thread.join()
+    assert runs[0].sizes["step"] == 3
+
+
+def command(folder, *arguments, before=(), **options):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    arguments = [*before, sys.executable, "-m", "widelimit", *arguments]
+    return subprocess.Popen(arguments, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def begun(process):
+    """Wait until a process has compiled its step: until it has used a few seconds of its processor."""
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends and process.poll() is None:
+        with open(f"/proc/{process.pid}/maps") as maps:
+            if sum("jaxlib" in line for line in maps) and cpu_seconds(process) > 9:
+                return
+        time.sleep(0.1)
+
+
+def cpu_seconds(process):
+    with open(f"/proc/{process.pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="reads /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
+)
+def test_a_run_that_a_signal_ends(tmp_path, number, code):
+    (tmp_path / "long.toml").write_text(LONG, encoding="utf-8")
+    process = command(tmp_path, "train", "long.toml", "--out", "run.nc", stdout=subprocess.DEVNULL)
+    begun(process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    if number == signal.SIGKILL:
+        assert not (tmp_path / "run.nc").exists()
+        return
+    assert "Traceback" not in said
+    if "before there was anything" not in said:
+        assert wl.load(tmp_path / "run.nc").sizes["step"] > 0
+        assert "what had been recorded is in run.nc" in said
+
+
+def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path):
+    process = command(tmp_path, "train", stdout=subprocess.DEVNULL)
+    time.sleep(0.4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert len(said.splitlines()) <= 1 or "KeyboardInterrupt" in said.splitlines()[-1]  # before Python itself is up
+    assert process.returncode in (130, -2)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    (tmp_path / "short.toml").write_text(LONG.replace("9000000", "2000"), encoding="utf-8")
+    (tmp_path / "old.nc").write_bytes(b"old")
+    # No file grows beyond a few kB, which is as a disk that is full.
+    limited = ("sh", "-c", 'trap "" XFSZ; ulimit -f 8; exec "$@"', "sh")
+    arguments = ("train", "short.toml", "--out", "old.nc", "--overwrite")
+    process = command(tmp_path, *arguments, before=limited, stdout=subprocess.DEVNULL)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 2, said
+    assert "could not be written" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "old.nc").read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"old.nc", "short.toml"}
+
+
+def test_a_result_that_cannot_be_written_where_it_should_is_elsewhere(tmp_path, capsys, monkeypatch):
+    from widelimit.cli import destinations
+
+    result = wl.result(time=[0.0], loss=np.ones((1, 1)))
+    monkeypatch.setattr(destinations.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "run.nc").write_bytes(b"somebody else's, from the time of the run")
+    place, code = destinations.keep(result, tmp_path / "run.nc", overwrite=False)
+    assert code == 4
+    assert wl.load(place)["loss"].item() == 1
+    assert (tmp_path / "run.nc").read_bytes() == b"somebody else's, from the time of the run"
+    with contextlib.suppress(FileExistsError):
+        wl.save(result, tmp_path / "run.nc")
+    assert str(place) in capsys.readouterr().err
