@@ -1,8 +1,8 @@
-"""The suggested step size, where the largest eigenvalue of the initial kernel is known."""
+"""The suggested step size: where the largest eigenvalue of the initial kernel is known, and along rich training."""
 
 import numpy as np
 import pytest
-from helpers import small_task
+from helpers import LATER_RULES, RULES, small_task
 
 import widelimit as wl
 
@@ -13,7 +13,7 @@ def largest_eigenvalue(task):
     return np.linalg.eigvalsh(task.x @ task.x.T / task.x.shape[1]).max()
 
 
-RULES = (wl.GradientDescent(), wl.FeedbackAlignment(0.5), wl.FeedbackAlignment(-1.0), wl.Hebbian(), wl.Hebbian(1))
+ALL = (wl.GradientDescent(), wl.FeedbackAlignment(0.5), wl.FeedbackAlignment(-1.0), wl.Hebbian(), wl.Hebbian(1))
 
 
 class Amplified(wl.Rule):
@@ -25,31 +25,31 @@ class Amplified(wl.Rule):
         return self.factor * view.pulled_back(layer, view.weights[layer].backward(above), above)
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("rule", ALL, ids=str)
 def test_deep_linear_networks(rule):
     """Gradient descent has K(0) = (L + 1) K^x, which no other rule here exceeds: the suggestion is its own for all."""
     task = small_task()
     expected = 0.25 * 2 / (3 * largest_eigenvalue(task))
-    assert np.isclose(wl.suggest_step_size(NET, task, rule), expected, rtol=1e-9)
+    assert np.isclose(wl.suggest_step_size(NET, task, rule, pilot=False), expected, rtol=1e-9)
 
 
 def test_a_rule_with_a_larger_kernel_gets_the_smaller_step():
     """A rule of a user's own, whose K(0) is that of networks: (1 + 2 + 4) K^x, to a few per cent."""
     task = small_task()
     expected = 0.25 * 2 / (7 * largest_eigenvalue(task))
-    assert np.isclose(wl.suggest_step_size(NET, task, Amplified(2.0)), expected, rtol=0.15)
+    assert np.isclose(wl.suggest_step_size(NET, task, Amplified(2.0), pilot=False), expected, rtol=0.15)
 
 
 def test_momentum_safety_and_the_curvature_of_the_loss():
     task = small_task(outputs=2, loss=wl.Logistic())
     expected = 0.5 * 2 * 1.9 / (0.25 * 3 * largest_eigenvalue(task))
-    assert np.isclose(wl.suggest_step_size(NET, task, momentum=0.9, safety=0.5), expected, rtol=1e-9)
+    assert np.isclose(wl.suggest_step_size(NET, task, momentum=0.9, safety=0.5, pilot=False), expected, rtol=1e-9)
 
 
 def test_the_bound_is_where_training_turns_unstable():
     """Just below the bound of a lazy network the loss falls, just above it grows."""
     task, net = small_task(), wl.MLP(1, wl.Linear(), richness=1e-4)
-    bound = wl.suggest_step_size(net, task, safety=1.0)
+    bound = wl.suggest_step_size(net, task, safety=1.0, pilot=False)
     for factor, grows in ((0.95, False), (1.05, True)):
         run = wl.train(
             net, task, width=wl.Infinite(particles=100), optimizer=wl.SGD(factor * bound), steps=40, replicates=1
@@ -57,3 +57,59 @@ def test_the_bound_is_where_training_turns_unstable():
         mode = np.linalg.eigh(task.x @ task.x.T)[1][:, -1]
         error = np.abs(run["error"].values[0] @ mode)
         assert (error[-1] > error[0]) == grows
+
+
+TASKS = {
+    "digits": lambda: wl.datasets.digits(16, 0, classes=(3, 8)),
+    "circle": lambda: wl.datasets.sphere(12, 2, seed=8),
+    "ten classes": lambda: wl.datasets.digits(30, 0, classes=range(10)),
+    "two classes by entropy": lambda: wl.datasets.digits(20, 0, loss=wl.Logistic()),
+    "ten classes by entropy": lambda: wl.datasets.digits(30, 0, classes=range(10), loss=wl.SoftmaxCrossEntropy()),
+}
+CASES = [
+    ("digits", "gd", wl.Tanh(), 1.0, {}),
+    ("digits", "gd", wl.Tanh(), 10.0, {}),
+    ("digits", "gd", wl.GELU(), 1.0, {}),
+    ("digits", "fa-half", wl.ReLU(), 3.0, {}),
+    ("circle", "dfa", wl.Softplus(), 3.0, {}),
+    ("ten classes", "gd", wl.ReLU(), 3.0, {}),
+    ("digits", "gd", wl.Gated(wl.ReLU()), 10.0, {}),
+    ("digits", "gd", wl.Tanh(), 3.0, {"momentum": 0.9}),
+    ("two classes by entropy", "gd", wl.Tanh(), 3.0, {}),
+    ("ten classes by entropy", "fa-0", wl.GELU(), 1.0, {}),
+    ("digits", "dfa", wl.Tanh(), 3.0, {"batches": wl.Batches(4)}),
+]
+
+
+@pytest.mark.parametrize(("task", "rule", "nonlinearity", "richness", "options"), CASES, ids=str)
+def test_no_loss_rises_at_the_suggestion(task, rule, nonlinearity, richness, options):
+    """In networks that are not the pilot's: wider, and with other weights; and the suggestion is not timid."""
+    net, task = wl.MLP(2, nonlinearity, richness), TASKS[task]()
+    rule = (RULES | LATER_RULES)[rule]
+    size = wl.suggest_step_size(net, task, rule, **options)
+    optimizer = wl.SGD(size, options.get("momentum", 0.0))
+    run = wl.train(
+        net,
+        task,
+        rule,
+        width=300,
+        optimizer=optimizer,
+        steps=150,
+        replicates=2,
+        seed=5,
+        batches=options.get("batches"),
+        record=wl.Record(every=10, kernels=()),
+    )
+    start = run["loss"].isel(step=0)
+    assert np.all(run["highest_loss"] < 1.05 * start)
+    assert np.all(run["loss"].isel(step=-1) < 0.5 * start)
+
+
+def test_a_rise_that_is_the_rule_s_own_is_named():
+    """Hebbian grows without bound, and target projection drives gated units for ever."""
+    hebbian = wl.MLP(2, wl.Linear()), small_task(), wl.Hebbian()
+    projected = wl.MLP(2, wl.Gated(wl.ReLU())), TASKS["digits"](), wl.DirectRandomTargetProjection()
+    for net, task, rule in (hebbian, projected):
+        with pytest.warns(wl.RisingLossWarning, match=f"Under {type(rule).__name__} the loss of a small .* from time"):
+            size = wl.suggest_step_size(net, task, rule)
+        assert size == wl.suggest_step_size(net, task, rule, pilot=False)

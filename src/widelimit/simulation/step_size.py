@@ -1,22 +1,44 @@
-"""Suggestions read off the initial tangent kernel."""
+"""A step size that is safe: from the initial tangent kernel, and from a small network that tries it."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+import scipy
+import xarray as xr
+from tqdm.auto import tqdm
 
 from .. import checks
 from ..checks import ArgumentError
+from ..faults import RisingLossWarning
+from ..interrupts import watched
 from ..networks import Architecture
 from ..optimizers import SGD
-from ..problem import Task
+from ..precision import at_precision
+from ..problem import Batches, Task
+from ..problem.scaling import warn_of_scale
+from ..progress import progress_bar
 from ..results import Record
 from ..rules import GradientDescent, Rule
 from .simulation import Simulation
 
-_WIDTH, _NETWORKS = (
-    500,
-    4,
-)  # of the networks whose K(0) stands for the limit's: a few per cent from it, with a margin of 75
+_WIDTH, _NETWORKS = 500, 4
+"""Of the networks whose K(0) stands for the limit's: a few per cent from it, with a margin of 75."""
+
+_PILOT_WIDTH, _PILOT_SAMPLES = 128, 200
+"""Of the network that tries a step size: what is asked of it is whether K grows by a factor, not its last per cent."""
+
+_PIECES = (4, 8, 16, 32, 64)
+"""Steps between two looks at its kernel."""
+
+_MOST_STEPS, _MOST_TRIALS = 2000, 16
+_RISE = 1.05
+"""A loss that exceeds its start by this factor has risen."""
 
 
 def suggest_step_size(
@@ -25,39 +47,204 @@ def suggest_step_size(
     rule: Rule | None = None,
     *,
     momentum: float = 0.0,
+    batches: Batches | None = None,
     safety: float = 0.25,
+    pilot: bool = True,
     seed: int = 0,
     progress: bool | None = None,
 ) -> float:
-    """A step size that is stable at initialisation, with a margin for the kernel's growth.
+    """A step size that is stable at initialisation with a margin, and along the run of a small network that tries it.
 
     Near initialisation a step multiplies the error of a mode of the eNTK with eigenvalue λ by 1 − η c λ, with c the
-    curvature of the loss; with momentum β it is stable up to η c λ = 2(1 + β). The suggestion is `safety` times that
-    bound for the largest |λ| of K(0) at infinite width, under the rule or under gradient descent, whichever is larger:
-    a rule with feedback of its own starts from a small kernel, which grows towards that of gradient descent as the
-    forward weights align. Feature learning makes K grow, up to several times at γ0 > 1, hence the default of a quarter.
+    curvature of the loss; with momentum β it is stable up to η c λ = 2(1 + β). The suggestion is at most `safety` times
+    that bound for the largest |λ| of K(0) at infinite width, under the rule or under gradient descent, whichever is
+    larger: a rule with feedback of its own starts from a small kernel, which grows towards that of gradient descent as
+    the forward weights align.
 
-    **Arguments:** as for `train`; `safety` in (0, 1]; `seed` matters only for rules that `theory` does not cover, whose
-    K(0) is that of a few networks; `progress` shows a bar for kernels of many samples, by default on a terminal only.
+    K grows as features are learned, many times over where training is rich. A network of 128 neurons a layer therefore
+    tries the step size, for 124 steps or until its loss is a hundredth, and the step size is lowered until its loss
+    never exceeds its start by 5 %, and η λ stays below half of 2(1 + β) (below `safety` times it, if that is more) for
+    the largest |λ| of its K(t) ∂²ℓ/∂f² all along. Of a task with more than 200 samples it learns as many, by larger
+    steps in proportion. It takes seconds, most of them to compile its step.
 
-    **Returns:** η.
+    **Arguments:** as for `train`; `safety` in (0, 1]; `pilot`: whether to try the step size; `seed` of the small
+    networks; `progress` shows bars, by default on a terminal only.
+
+    **Returns:** η. Where smaller steps do not keep the loss from rising, as under [`Hebbian`] in deep linear and ReLU
+    networks, the rise is the rule's own: it warns with `RisingLossWarning`, and returns the step size that is safe
+    otherwise.
+
+    **Raises:** `ArgumentError` if an argument cannot serve.
     """
-    checks.number("safety", safety, above=0, at_most=1)
+    warn_of_scale(task, stacklevel=3) if isinstance(task, Task) else None
+    return suggested(net, task, rule, momentum, batches, safety, pilot, seed, progress, stacklevel=3)
+
+
+def suggested(
+    net: Architecture,
+    task: Task,
+    rule: Rule | None,
+    momentum: float = 0.0,
+    batches: Batches | None = None,
+    safety: float = 0.25,
+    pilot: bool = True,
+    seed: int = 0,
+    progress: bool | None = None,
+    stacklevel: int = 2,
+) -> float:
+    """[`suggest_step_size`], without a word on the scale of the task."""
+    safety = checks.number("safety", safety, above=0, at_most=1)
+    momentum = checks.number("momentum", momentum, at_least=0, below=1)
     rule = GradientDescent() if rule is None else rule
+    checks.instance("net", net, Architecture, "widelimit.MLP(hidden_layers=3, nonlinearity=widelimit.Tanh())")
+    checks.instance("task", task, Task, "widelimit.Task(x, y)")
     checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
     task = Task(task.inputs, task.y[:, 0] if task.scalar else task.y, loss=task.loss)
     rules = [GradientDescent()] if rule.is_gradient else [GradientDescent(), rule]
-    largest = max(_largest_eigenvalue(net, task, one, seed, progress) for one in rules)
-    return safety * 2 * (1 + momentum) / (task.loss.curvature * largest)
+    largest = max(_largest_eigenvalue(_initial_kernel(net, task, each, seed, progress)) for each in rules)
+    bound = 2 * (1 + momentum) / (task.loss.curvature * largest)
+    if not checks.boolean("pilot", pilot):
+        return safety * bound
+    trials = _Trials.of(net, task, rule, momentum, batches, seed, largest)
+    with watched() as watch, progress_bar(progress, desc="trying step sizes", unit="run") as bar:
+        size, own = trials.lowered(safety * bound, max(safety, 0.5) * bound, _announced(bar, watch))
+    if own:
+        warnings.warn(
+            f"Under {type(rule).__name__} the loss of a small network rises {own}, at this step size and about as "
+            "early at a half and a quarter of it: the rule itself raises it. Train for less time or with weight decay.",
+            RisingLossWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return size
 
 
-def _largest_eigenvalue(net: Architecture, task: Task, rule: Rule, seed: int, progress: bool | None) -> float:
-    """The largest |λ| of the initial eNTK, over samples and outputs together."""
-    kernel = _initial_kernel(net, task, rule, seed, progress)
+def _announced(bar: tqdm, watch) -> Iterator[None]:
+    while True:
+        watch.check()
+        yield
+        bar.update(1)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What a run at one step size showed."""
+
+    growth: float
+    """The largest |λ| of K(t) ∂²ℓ/∂f² on the way, relative to c times that of K(0) at infinite width."""
+    rose_at: float | None
+    """The time by which the loss had risen, None if it had not."""
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Runs of a small network at one step size after another."""
+
+    simulation: Simulation
+    sharpest: float
+    """c times the largest |λ| of K(0), on the samples that the network learns."""
+    share: float
+    """The share of all samples that these are."""
+
+    @classmethod
+    def of(
+        cls,
+        net: Architecture,
+        task: Task,
+        rule: Rule,
+        momentum: float,
+        batches: Batches | None,
+        seed: int,
+        largest: float,
+    ) -> _Trials:
+        share = min(_PILOT_SAMPLES / task.samples, 1.0)
+        if share < 1:
+            chosen = np.random.default_rng(seed).permutation(task.samples)[:_PILOT_SAMPLES]
+            y = task.y[chosen]
+            task = Task(task.inputs[chosen], y[:, 0] if task.scalar else y, loss=task.loss)
+        if batches is not None:  # as noisy as those of the task: of the same size, and of the same share of few samples
+            batches = Batches(min(batches.size, task.samples), batches.seed)
+        simulation = Simulation.of(
+            net,
+            task,
+            rule,
+            width=_PILOT_WIDTH,
+            optimizer=SGD(1.0, momentum),
+            steps=_MOST_STEPS,
+            batches=batches,
+            record=Record(kernels=("ntk",)),
+            seed=seed,
+            centred=True,
+            precision="float64",
+        )
+        return cls(simulation, task.loss.curvature * largest * share, share)
+
+    def lowered(self, size: float, limit: float, turns: Iterator[None]) -> tuple[float, str]:
+        """The largest step size of those tried, from `size` down, at which the loss does not rise, and at which growth
+        keeps it below `limit`; and, where no step size does that, when the loss rises.
+        """
+        rises: list[tuple[float, float]] = []
+        until = 0.0
+        for _, _ in zip(range(_MOST_TRIALS), turns, strict=False):
+            trial = self.run(size, until)
+            if trial.rose_at is None:
+                if size * trial.growth <= 1.001 * limit:
+                    return size, ""
+                size = limit / trial.growth
+                continue
+            rises.append((size, trial.rose_at))
+            until = 1.5 * trial.rose_at
+            if len(rises) >= 3 and rises[-1][1] > 0.7 * rises[-2][1] > 0.49 * rises[-3][1]:
+                # The same time at a half and a quarter of the step: it is not the steps that are too large.
+                return rises[0][0], f"from time {rises[-1][1]:.3g} on"
+            size /= 2
+        return size, ""
+
+    def run(self, size: float, until: float) -> _Trial:
+        """A run with steps of one size, at least up to the time `until` if that takes no more than `_MOST_STEPS`."""
+        simulation = self.simulation.with_step_size(size / self.share)
+        state, growth, done, piece, start = simulation.start(), 1.0, 0, 0, np.inf
+        while True:
+            measured = simulation.measure(state)
+            loss = float(measured["loss"])
+            start = min(start, loss) if done == 0 else start
+            if not np.isfinite(loss):
+                return _Trial(growth, size * max(done, 1))
+            if max(float(state.highest_loss), loss) > _RISE * start:
+                return _Trial(growth, size * max(int(state.highest_at), 1))
+            growth = max(growth, self.sharpness(measured) / self.sharpest)
+            enough = piece >= len(_PIECES) or loss < 0.01 * start
+            if done >= _MOST_STEPS or (enough and size * done >= until):
+                return _Trial(growth, None)
+            steps = min(_PIECES[min(piece, len(_PIECES) - 1)], _MOST_STEPS - done)
+            state, done, piece = simulation.step(state, steps), done + steps, piece + 1
+
+    def sharpness(self, measured: xr.Dataset) -> float:
+        """The largest |λ| of K ∂²ℓ/∂f² at the outputs as they are, over samples and outputs together.
+
+        Where a loss flattens as it is learned, as cross-entropy does, K grows and steps remain stable.
+        """
+        loss, y = self.simulation.program.loss, self.simulation.settings.y
+        with at_precision("float64"):
+            output = jnp.asarray(measured["output"].values.reshape(y.shape))
+            error = lambda output, target: loss.error(output[None], target[None])[0]  # noqa: E731
+            curvature = -np.asarray(jax.vmap(jax.jacfwd(error))(output, y))
+        kernel = measured["ntk"].values
+        if kernel.ndim == 2:
+            kernel = kernel[:, :, None, None]
+        return _largest_eigenvalue(np.einsum("mncd,nde->mnce", kernel, curvature))
+
+
+def _largest_eigenvalue(kernel: np.ndarray) -> float:
+    """The largest |λ| of an eNTK, over samples and outputs together; that of a multiple of K ⊗ I where it is of one."""
     if kernel.ndim == 4:
-        size = task.samples * task.outputs
+        size = kernel.shape[0] * kernel.shape[2]
         kernel = kernel.transpose(0, 2, 1, 3).reshape(size, size)
-    return float(np.max(np.abs(np.linalg.eigvals(kernel))))
+    if not np.all(np.isfinite(kernel)):
+        return np.inf
+    if len(kernel) < 50:
+        return float(np.max(np.abs(np.linalg.eigvals(kernel))))
+    start = np.random.default_rng(0).normal(size=len(kernel))
+    return float(np.abs(scipy.sparse.linalg.eigs(kernel, k=1, v0=start, tol=1e-6, return_eigenvectors=False)[0]))
 
 
 def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progress: bool | None) -> np.ndarray:
@@ -83,7 +270,6 @@ def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progre
         )
         kernels = [simulation.measure(simulation.start(replicate))["ntk"].values for replicate in range(_NETWORKS)]
         return np.mean(kernels, axis=0)
-    alone = Task(
-        task.inputs, task.y[:, 0]
-    )  # with several outputs the same block stands for each, and nothing between them
+    # With several outputs the same block stands for each, and nothing between them.
+    alone = Task(task.inputs, task.y[:, 0])
     return lazy(net, alone, rule, times=[0.0], kernels=("ntk",), progress=progress)["ntk"].values
