@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..checks import ArgumentError
 from ..networks import Architecture, Pointwise
 from ..rules import PositionVectors, RandomObjects, Rule, matrices
 from ..weights import DenseWeights, Population, Rows, Usage, Weights, Width, readout, scatters
@@ -119,7 +120,19 @@ class Initialization(RandomObjects):
         made = rule.feedback(self)
         for population in self.populations:
             self.width.check(population)
+        if self.width.resamples:
+            self._refuse_matrices(rule, made)
         return made
+
+    def _refuse_matrices(self, rule: Rule, made: Any) -> None:
+        """Raise where a rule has drawn a matrix between neurons by itself, which at infinite width there is none of."""
+        leaves = jax.tree.leaves(made, is_leaf=lambda leaf: isinstance(leaf, Weights))
+        for leaf in leaves:
+            if not isinstance(leaf, Weights) and list(np.shape(leaf)).count(self.width.size) > 1:
+                raise ArgumentError(
+                    f"rule: {type(rule).__name__}.feedback has drawn a matrix of shape {np.shape(leaf)} by itself; at "
+                    "infinite width neurons have no matrices. Ask for them by random.weights(layer)."
+                )
 
     @property
     def layers(self):

@@ -61,7 +61,10 @@ def measured(program: Program, settings: Settings, state: State, snapshot: Snaps
         "loss": jnp.sum(program.loss.value(snapshot.output, settings.y)),
         "test_output": test_output - test_origin,
         "test_origin": test_origin,
-        "diagnostics": [weights.diagnostics() for weights in snapshot.after_backward.layers[1:-1]],
+        "diagnostics": [
+            weights.diagnostics() | ({} if unlearned is None else {"unlearned_fraction": _share(unlearned)})
+            for weights, unlearned in zip(snapshot.after_backward.layers[1:-1], state.unlearned, strict=True)
+        ],
     }
     # Kernels of chosen samples alone: rows are taken before any product, so that nothing of size P² is formed.
     recorded = _recorded_rows(settings, measurement)
@@ -180,6 +183,10 @@ def gradients(program: Program, settings: Settings, snapshot: Snapshot) -> Gradi
         each.gathered(signals),
         pathways((layers, feedback)),
     )
+
+
+def _share(power: Float[Array, 2]) -> Float[Array, ""]:
+    return power[0] / jnp.where(power[1] > 0, power[1], 1)
 
 
 def _recorded_samples(measurement: Measurement) -> Array | None:

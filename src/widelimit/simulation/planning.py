@@ -43,8 +43,45 @@ def planned_width(width: Width | float, net: Architecture, task: Task, steps: in
     return width.planned(net.nonlinearity.linear, rows, steps, scatter, fits)
 
 
+def rounding_of_outputs(net: Architecture, task: Task, precision: str) -> float:
+    """What rounding makes of outputs, relative to the targets: ε/γ0, measured at every width and both precisions.
+
+    An output is a difference from its initial value divided by γ0, and weights and features move by γ0: of both, what
+    is below ε of their own size is lost.
+
+    **Raises:** `ArgumentError` where next to nothing is left.
+    """
+    scale = float(np.sqrt(np.mean(np.sum(task.y**2, axis=1)))) or 1.0
+    lost = float(np.finfo(precision).eps) / (float(net.richness) * scale)
+    if lost > 0.3:
+        remedy = 'precision="float64"' if precision == "float32" else "theory.lazy, the limit γ0 → 0"
+        raise ArgumentError(
+            f"richness: with γ0 = {float(net.richness):.3g} outputs in {precision} are wrong by {lost:.2g} of the "
+            f"targets, because rounding takes what is below {np.finfo(precision).eps:.1g} of a weight. Take a γ0 above "
+            f"{float(net.richness) * lost / 1e-3:.1g}, or {remedy}."
+        )
+    return lost
+
+
 def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, scatter: bool) -> int:
     """The capacity up to which a population has room for all its bases."""
+    rows, stacks, taken = _room_taken(net, geometry, task)
+    if scatter:
+        return max((particles // 2 - taken - particles // 8) // stacks, 1)
+    layers = net.hidden_layers if net.skips else 1
+    return max((particles // 2 - taken - (4 + layers) * rows) // stacks - rows, rows)  # rows pass in each basis too
+
+
+def particles_for(capacity: int, net: Architecture, task: Task) -> int:
+    """The particles that have room for bases of so many directions, in a network whose vectors pass."""
+    rows, stacks, taken = _room_taken(net, net.geometry(task.shape), task)
+    layers = net.hidden_layers if net.skips else 1
+    needed = 2 * (stacks * (capacity + rows) + (4 + layers) * rows + taken)
+    return 1000 * -(-needed // 1000)
+
+
+def _room_taken(net: Architecture, geometry: Geometry, task: Task) -> tuple[int, int, int]:
+    """The rows of a pass, the bases for which a population holds noise, and the rows that it holds besides."""
     rows = task.samples * geometry.positions
     hidden, layers = geometry.fields[:-1], net.hidden_layers if net.skips else 1
     # Up to three bases send their noise into one layer, each for all its matrices: backward and feedback, and forward
@@ -52,10 +89,7 @@ def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, sca
     stacks = max((field.matrices for field in hidden), default=1)
     stacks *= 3 * max(len(hidden), 1) if net.skips else 3 - (len(hidden) == 1)
     frozen = min(rows, geometry.coordinates) + task.outputs * geometry.fields[-1].taps
-    room = particles // 2 - (1 + layers) * frozen
-    if scatter:
-        return max((room - particles // 8) // stacks, 1)
-    return max((room - (4 + layers) * rows) // stacks - rows, rows)  # rows pass in each basis too
+    return rows, stacks, (1 + layers) * frozen
 
 
 def recorded_kernels(

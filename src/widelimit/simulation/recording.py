@@ -11,6 +11,7 @@ import xarray as xr
 
 from ..problem import Task
 from ..results import Record, assemble, of_task
+from .state import State
 
 _TWO_TIME = {
     "feature_kernel_two_time": ("feature", "feature"),
@@ -32,11 +33,18 @@ class Recording:
         self.records: list[dict[str, Any]] = []
         self.history: list[dict[str, np.ndarray]] = []
         self.diverged_at = -1
+        self.rule_failed_at = -1
+        self.highest_loss = np.nan
+        self.highest_at = 0
 
-    def add(self, record: dict[str, Any], diverged_at: int = -1) -> None:
-        """Keep one record; a record at or after the step of a divergence is not kept."""
-        self.diverged_at = diverged_at
-        if diverged_at >= 0:
+    def add(self, record: dict[str, Any], state: State, diverged_too: bool = False) -> None:
+        """Keep one record, and what the state says of the whole run.
+
+        A record at or after the step of a divergence is kept where `diverged_too` says so.
+        """
+        self.diverged_at, self.rule_failed_at = int(state.diverged_at), int(state.rule_failed_at)
+        self.highest_loss, self.highest_at = float(state.highest_loss), int(state.highest_at)
+        if self.diverged_at >= 0 and not diverged_too:
             return
         record = jax.tree.map(np.asarray, record)
         fields = record.pop("fields", None)
@@ -91,6 +99,8 @@ def labelled(
         by_replicate = [run.variables() for run in runs]
         variables = {name: _stacked([arrays[name] for arrays in by_replicate]) for name in by_replicate[0]}
         variables["diverged_step"] = np.array([run.diverged_at for run in runs])
+        variables["highest_loss"] = np.array([run.highest_loss for run in runs])
+        variables["highest_loss_step"] = np.array([run.highest_at for run in runs])
     if task.y_test is not None and runs:
         variables["test_loss"] = task.test_loss(variables["test_output"])
     if not len(task.x_test):

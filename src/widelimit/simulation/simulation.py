@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,8 +82,10 @@ class Simulation:
         checks.instance("task", task, Task, "widelimit.Task(x, y)")
         checks.instance("rule", rule, Rule, "widelimit.GradientDescent()")
         checks.instance("optimizer", optimizer, SGD, "widelimit.SGD(step_size=0.1)")
-        checks.integer("steps", steps, at_least=0)
-        checks.integer("seed", seed, at_least=0)
+        steps = checks.integer("steps", steps, at_least=0)
+        seed = checks.integer("seed", seed, at_least=0)
+        replicates = checks.integer("replicates", replicates, at_least=1)
+        centred = checks.boolean("centred", centred)
         checks.known("precision", precision, ("float64", "float32"))
         record = Record() if record is None else record
         checks.instance("record", record, Record, "widelimit.Record(every=10)")
@@ -93,6 +96,7 @@ class Simulation:
             order = batches.order(task.samples, steps + 1)  # a recorded step is taken too, the last one for nothing
             if batches.size == task.samples:  # in any order, all of them
                 order = None
+        planning.rounding_of_outputs(net, task, precision)
         width = planning.planned_width(width, net, task, steps)
         item = np.dtype(precision).itemsize
         kept, left_out = planning.recorded_kernels(record, net, task, width, steps, replicates, item)
@@ -107,7 +111,7 @@ class Simulation:
             width=width,
             loss=task.loss,
             outputs=task.outputs,
-            centred=bool(centred) or width.resamples,
+            centred=centred or width.resamples,
             measurement=measurement,
         )
         with at_precision(precision):
@@ -124,6 +128,14 @@ class Simulation:
         return cls(
             net, task, rule, width, optimizer, steps, batches, record, seed, precision, left_out, program, settings
         )
+
+    def with_step_size(self, step_size: float) -> Simulation:
+        """The same simulation with another step size, which compiles nothing again."""
+        optimizer = SGD(step_size, float(self.optimizer.momentum), float(self.optimizer.weight_decay))
+        with at_precision(self.precision):
+            size = jnp.asarray(step_size, self.precision)
+            settings = eqx.tree_at(lambda s: s.optimizer.step_size, self.settings, size)
+        return dataclasses.replace(self, optimizer=optimizer, settings=settings)
 
     def start(self, replicate: int = 0) -> State:
         """The state at initialisation of one replicate: that of `train` with the same seed."""
@@ -159,8 +171,7 @@ class Simulation:
         done = int(state.step)
         recording = Recording(range(done, done + 1), self.record)
         with at_precision(self.precision):
-            recording.add(step.compiled_measure(self.program, self.settings, state))
-            recording.diverged_at = int(state.diverged_at)
+            recording.add(step.compiled_measure(self.program, self.settings, state), state, diverged_too=True)
             result = self.result([recording], {"configuration": json.dumps(self.configuration(1))})
         return result.isel(replicate=0, step=0).drop_vars("replicate")
 
@@ -180,7 +191,7 @@ class Simulation:
             **described(self.net, self.task, self.rule),
             **self.width.describe(),
             "step_size": float(self.optimizer.step_size),
-            "steps": int(self.steps),
+            "steps": self.steps,
             "momentum": float(self.optimizer.momentum),
             "weight_decay": float(self.optimizer.weight_decay),
             "batch_size": None if self.batches is None else int(self.batches.size),

@@ -89,8 +89,15 @@ class State(eqx.Module):
     origin: Float[Array, "sample output"]
     test_origin: Float[Array, "test output"]
     initial_loss: Float[Array, ""]
+    highest_loss: Float[Array, ""]
+    """The largest loss of all samples so far, and its step: where each step learns from a batch, at recorded steps."""
+    highest_at: Int[Array, ""]
     step: Int[Array, ""]
     diverged_at: Int[Array, ""]
+    unlearned: tuple[Float[Array, 2] | None, ...]
+    """For each hidden matrix: the power of what its updates so far lacked for want of room, and of all of them."""
+    rule_failed_at: Int[Array, ""]
+    """The step at which the rule gave what is no finite number for fields and errors that were; −1 if it has not."""
 
 
 class Snapshot(eqx.Module):

@@ -60,8 +60,12 @@ def start(program: Program, settings: Settings, rule: Rule, seed: tuple[int, ...
         origin=jnp.zeros(settings.y.shape, dtype),
         test_origin=jnp.zeros((settings.inputs.tests, program.outputs), dtype),
         initial_loss=jnp.zeros((), dtype),
+        highest_loss=jnp.zeros((), dtype),
+        highest_at=jnp.zeros((), jnp.int32),
         step=jnp.zeros((), jnp.int32),
         diverged_at=jnp.full((), -1, jnp.int32),
+        unlearned=tuple(jnp.zeros(2, dtype) if weights.forgets else None for weights in network.layers[1:-1]),
+        rule_failed_at=jnp.full((), -1, jnp.int32),
     )
 
 
@@ -102,7 +106,7 @@ def look(
     net = settings.net
     activity, after_forward = state.network.forward(net, settings.inputs.train, batch)
     state, output, y = _centred(program, settings, state, activity.output, batch)
-    state = _judged(state, jnp.sum(program.loss.value(output, y)), len(settings.y))
+    state = _judged(state, jnp.sum(program.loss.value(output, y)), len(settings.y), of_all=batch is None)
     error = program.loss.error(output, y)
     # The readout's own gradient needs no rule: everything below it starts from this signal.
 
@@ -112,6 +116,9 @@ def look(
     signal = OutputSignal.for_training(error, program.linear_in_error)
     view = View(layers, feedback, activity.fields, error, y, signal, net.skips)
     signals = sweep(eqx.combine(settings.rule_numbers, program.rule), view)
+    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(signal).all() for signal in signals])
+    failed = ~finite & (state.diverged_at < 0) & (state.rule_failed_at < 0)
+    state = eqx.tree_at(lambda s: s.rule_failed_at, state, jnp.where(failed, state.step, state.rule_failed_at))
     snapshot = Snapshot(
         after_forward=after_forward,
         after_backward=eqx.tree_at(lambda n: n.layers, after_forward, as_weights(layers)),
@@ -139,13 +146,18 @@ def _centred(
     return state, output - origin, y
 
 
-def _judged(state: State, loss: Float[Array, ""], samples: int) -> State:
-    """The state with its initial loss, and with the step at which it has diverged, if it has."""
+def _judged(state: State, loss: Float[Array, ""], samples: int, of_all: bool) -> State:
+    """The state with its initial and its highest loss, and with the step at which it has diverged, if it has."""
     initial_loss = jnp.where(state.step == 0, loss, state.initial_loss)
     # The number of samples is the scale of the loss where it starts from nothing.
     bad = ~(jnp.isfinite(loss) & (loss <= DIVERGED * (initial_loss + samples)))
     diverged_at = jnp.where(bad & (state.diverged_at < 0), state.step, state.diverged_at)
-    return eqx.tree_at(lambda s: (s.initial_loss, s.diverged_at), state, (initial_loss, diverged_at))
+    state = eqx.tree_at(lambda s: (s.initial_loss, s.diverged_at), state, (initial_loss, diverged_at))
+    if not of_all:
+        return state
+    higher = loss > state.highest_loss
+    highest = jnp.where(higher, loss, state.highest_loss), jnp.where(higher, state.step, state.highest_at)
+    return eqx.tree_at(lambda s: (s.highest_loss, s.highest_at), state, highest)
 
 
 def update(settings: Settings, state: State, snapshot: Snapshot) -> State:
@@ -169,6 +181,17 @@ def update(settings: Settings, state: State, snapshot: Snapshot) -> State:
     # Below the readout a matrix learns from Δ g̃ of the layer above it; the readout from Δ.
     posts = [*map(snapshot.output_signal.weighed, snapshot.signals), snapshot.error]
     updates = [[(post, pre)] for post, pre in zip(posts, snapshot.activity.coordinates, strict=True)]
+    unlearned = tuple(
+        total if total is None else total + weights.unlearned(post, features, coordinates)
+        for total, weights, post, features, coordinates in zip(
+            state.unlearned,
+            snapshot.after_backward.layers[1:-1],
+            posts[1:-1],
+            snapshot.activity.features[1:-1],
+            snapshot.activity.coordinates[1:-1],
+            strict=True,
+        )
+    )
     layers, velocity = learned(snapshot.after_backward.layers, updates, state.velocity)
     own, own_velocity = learned(matrices(snapshot.feedback), snapshot.feedback_updates, state.feedback_velocity)
     return dataclasses.replace(
@@ -177,6 +200,7 @@ def update(settings: Settings, state: State, snapshot: Snapshot) -> State:
         feedback=with_matrices(snapshot.feedback, own),
         velocity=velocity,
         feedback_velocity=own_velocity,
+        unlearned=unlearned,
         step=state.step + 1,
     )
 

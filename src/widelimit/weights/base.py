@@ -49,6 +49,11 @@ class Weights(eqx.Module):
 
     field: eqx.AbstractVar[ReceptiveField]
 
+    @property
+    @abc.abstractmethod
+    def forgets(self) -> bool:
+        """Whether a part of an update may be lost for want of room, which [`unlearned`] measures."""
+
     @abc.abstractmethod
     def forward(
         self, features: Float[Array, "row_below below"], rows: Rows
@@ -88,6 +93,18 @@ class Weights(eqx.Module):
         """Σ_μ post_μ ϕ_μᵀ with the layer's scale, in the coordinates in which these weights learn.
 
         The sum is over all rows that meet the same matrix: Σ_{μ,a} post_{μ,a} ϕ_{μ,a+b}ᵀ for the offset b of a filter.
+        """
+
+    @abc.abstractmethod
+    def unlearned(
+        self,
+        post: Float[Array, "row_above above"],
+        features: Float[Array, "row_below below"],
+        coordinates: Float[Array, "row_below n"],
+    ) -> Float[Array, 2]:
+        """The power |Σ_μ post_μ r_μᵀ|² of that part of an update which no coordinate holds, and that of all of it.
+
+        `coordinates` are those of the `features`, and r_μ is what these miss. Asked of weights that forget.
         """
 
     @abc.abstractmethod

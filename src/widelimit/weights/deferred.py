@@ -17,7 +17,7 @@ from ..networks import ReceptiveField
 from .base import Usage, Weights, Width
 from .basis import Basis, Coordinates, Truncation, scattered
 from .population import MatchedPopulation, Population
-from .products import correlate
+from .products import correlate, overlap
 
 
 @final
@@ -39,6 +39,10 @@ class DeferredWeights(Weights):
     spare_joint: Float[Array, "joint_stack above"]
     spare_down: Float[Array, "spare_stack below"]
     field: ReceptiveField = eqx.field(static=True)
+
+    @property
+    def forgets(self):
+        return self.field.matrices == 1  # the rows of a convolution are too many for their Gram matrix
 
     def forward(self, features, rows):
         coordinates, sent_up = self.sent_up.extend(features, rows)
@@ -79,6 +83,11 @@ class DeferredWeights(Weights):
 
     def outer(self, post, coordinates):
         return correlate(self.field, self.field.gather(coordinates), post)
+
+    def unlearned(self, post, features, coordinates):
+        pairs, gram = overlap(post, post), overlap(features, features)
+        missing = gram - coordinates @ coordinates.T
+        return jnp.stack([jnp.maximum(jnp.vdot(pairs, missing), 0), jnp.vdot(pairs, gram)])
 
     def no_change(self):
         return jnp.zeros_like(self.current)
@@ -130,17 +139,19 @@ class Infinite(Width):
     growth: int | None = None
 
     def __post_init__(self):
-        checks.integer("width.particles", self.particles, at_least=2)
+        plain: dict[str, float] = {"particles": checks.integer("width.particles", self.particles, at_least=2)}
         if self.capacity is not None:
-            checks.integer("width.capacity", self.capacity, at_least=1)
+            plain["capacity"] = checks.integer("width.capacity", self.capacity, at_least=1)
         if self.tolerance is not None:
-            checks.number("width.tolerance", self.tolerance, at_least=0, below=1)
+            plain["tolerance"] = checks.number("width.tolerance", self.tolerance, at_least=0, below=1)
         if self.growth is not None:
-            checks.integer("width.growth", self.growth, at_least=1)
+            plain["growth"] = checks.integer("width.growth", self.growth, at_least=1)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @property
     def size(self):
-        return int(self.particles)
+        return self.particles
 
     @property
     def resamples(self):
@@ -222,11 +233,14 @@ def default_truncation(
     """
     if capacity is None:
         # What is scattered loses its correlations with other rows, so that more is kept, at every step.
-        wanted = rows + 200 if linear else max((10 if scatter else 5) * rows, 48)
+        # For vectors that pass, 5 rows a sample are too few under direct feedback, and 7 are enough.
+        wanted = rows + 200 if linear else max((10 if scatter else 8) * rows, 48)
         most = rows * (steps + 1)
         capacity = min(most, wanted, most if fits is None else fits)
     if linear:
         return Truncation(capacity=capacity, tolerance=1e-10, growth=rows)
     if scatter:
         return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5))
-    return Truncation(capacity=capacity, tolerance=0.1, growth=4)
+    # What is new while errors are large is kept whole: a direction with a per cent of the power carries the update of
+    # what is left to learn, where that is in the small modes of the kernel.
+    return Truncation(capacity=capacity, tolerance=0.02, growth=rows)

@@ -45,6 +45,10 @@ class DenseWeights(Weights):
         self.backward_scale = forward_scale if backward_scale is None else backward_scale
         self.field = Pointwise() if field is None else field
 
+    @property
+    def forgets(self):
+        return False
+
     def forward(self, features, rows):
         return self.test_forward(features), features, self
 
@@ -70,6 +74,9 @@ class DenseWeights(Weights):
 
     def outer(self, post, coordinates):
         return self.backward_scale * correlate(self.field, self.field.gather(coordinates), post)
+
+    def unlearned(self, post, features, coordinates):
+        return jnp.zeros(2, features.dtype)
 
     def no_change(self):
         return jnp.zeros_like(self.matrix)
@@ -102,11 +109,11 @@ class Finite(Width):
     neurons: int
 
     def __post_init__(self):
-        checks.integer("width.neurons", self.neurons, at_least=1)
+        object.__setattr__(self, "neurons", checks.integer("width.neurons", self.neurons, at_least=1))
 
     @property
     def size(self):
-        return int(self.neurons)
+        return self.neurons
 
     @property
     def resamples(self):
