@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import theory
     from .checks import ArgumentError
-    from .faults import DivergenceWarning, RecordWarning, TrainingInterrupted, TruncationWarning
+    from .faults import (
+        DivergenceWarning,
+        PrecisionWarning,
+        RecordWarning,
+        RisingLossWarning,
+        TaskWarning,
+        TrainingInterrupted,
+        TruncationWarning,
+    )
     from .networks import (
         CNN,
         GELU,
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
         Tanh,
     )
     from .optimizers import SGD
-    from .problem import Batches, Logistic, Loss, SoftmaxCrossEntropy, SquaredError, Task, datasets
+    from .problem import Batches, Logistic, Loss, Scaling, SoftmaxCrossEntropy, SquaredError, Task, datasets, scaled
     from .results import Record, combine, load, observables, result, save
     from .results.distances import compare
     from .rules import (
@@ -68,10 +76,13 @@ __all__ = [
     "Logistic",
     "Loss",
     "Nonlinearity",
+    "PrecisionWarning",
     "ReLU",
     "Record",
     "RecordWarning",
+    "RisingLossWarning",
     "Rule",
+    "Scaling",
     "SignSymmetric",
     "Simulation",
     "SoftmaxCrossEntropy",
@@ -79,6 +90,7 @@ __all__ = [
     "SquaredError",
     "Tanh",
     "Task",
+    "TaskWarning",
     "ThreeFactorHebbian",
     "TrainingInterrupted",
     "TruncationWarning",
@@ -90,6 +102,7 @@ __all__ = [
     "observables",
     "result",
     "save",
+    "scaled",
     "suggest_step_size",
     "theory",
     "train",

@@ -22,35 +22,55 @@ def number(
     at_least: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
-) -> None:
-    """Raise unless `value` is a finite real number within the given bounds."""
+) -> float:
+    """`value` as a plain number; raises unless it is a finite real one within the given bounds."""
     wanted = _bounds("a finite number", above, at_least, at_most, below)
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
+        raise ArgumentError(f"{name} must be {wanted}; got {shortened(value)}.")
+    try:
+        plain = float(value)
+    except OverflowError:
+        plain = math.inf
     within = (
-        math.isfinite(value)
+        math.isfinite(plain)
         and (above is None or value > above)
         and (at_least is None or value >= at_least)
         and (at_most is None or value <= at_most)
         and (below is None or value < below)
     )
     if not within:
-        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
+        raise ArgumentError(f"{name} must be {wanted}; got {shortened(value)}.")
+    return plain
 
 
-def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> None:
-    """Raise unless `value` is a whole number within the given bounds."""
+def integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> int:
+    """`value` as a plain number; raises unless it is a whole one within the given bounds, and below 2^53."""
     wanted = _bounds("a whole number", None, at_least, at_most, None)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
-    if value < at_least or (at_most is not None and value > at_most):
-        raise ArgumentError(f"{name} must be {wanted}; got {value!r}.")
+        raise ArgumentError(f"{name} must be {wanted}; got {shortened(value)}.")
+    if value < at_least or value > (2**53 if at_most is None else at_most):
+        raise ArgumentError(f"{name} must be {wanted}; got {shortened(value)}.")
+    return int(value)
 
 
-def boolean(name: str, value: Any) -> None:
-    """Raise unless `value` is True or False."""
+def boolean(name: str, value: Any) -> bool:
+    """`value` as a plain boolean; raises unless it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ArgumentError(f"{name} must be True or False; got {value!r}.")
+        raise ArgumentError(f"{name} must be True or False; got {shortened(value)}.")
+    return bool(value)
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy as Python's own, and anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def shortened(value: Any) -> str:
+    """What was given, in at most a line."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return f"a number of about {int(value.bit_length() * 0.30103)} digits"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}… ({type(value).__name__})"
 
 
 def instance(name: str, value: Any, kind: type, example: str) -> None:
@@ -64,14 +84,32 @@ def instance(name: str, value: Any, kind: type, example: str) -> None:
         )
 
 
-def finite_array(name: str, value: Any) -> np.ndarray:
-    """`value` as a float64 array; raises where it is not numeric or holds NaN or infinity."""
+def real_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array of real numbers, of the type that it has.
+
+    **Raises:** `ArgumentError` for anything else. Nothing is stripped: of masked, complex and structured arrays, texts
+    and dates no part is taken for a number.
+    """
+    if np.ma.isMaskedArray(value):
+        raise ArgumentError(f"{name} is a masked array; fill it (.filled(...)) or leave out the masked samples.")
     try:
-        if value is None:
-            raise TypeError("there is nothing in it")
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(value)
+    except Exception as error:  # whatever the library of the array at hand raises
         raise ArgumentError(f"{name} must be an array of real numbers; got {type(value).__name__} ({error}).") from None
+    kind = array.dtype.kind
+    narrow = (
+        kind == "V" and array.dtype.fields is None and np.can_cast(array.dtype, np.float64)
+    )  # bfloat16 and the like
+    if kind not in "biuf" and not narrow:
+        what = {"c": "complex numbers", "U": "text", "S": "text", "M": "dates", "m": "durations"}.get(kind)
+        what = what or ("records" if array.dtype.fields else f"{array.dtype}, from {type(value).__name__}")
+        raise ArgumentError(f"{name} must be an array of real numbers; it holds {what}.")
+    return array
+
+
+def finite_array(name: str, value: Any) -> np.ndarray:
+    """`value` as a float64 array; raises where [`real_array`] does, and where it holds NaN or infinity."""
+    array = real_array(name, value).astype(np.float64)
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         where = tuple(int(i) for i in bad[0])

@@ -12,7 +12,6 @@ import tyro
 import xarray as xr
 
 from .. import results
-from ..checks import ArgumentError
 from ..formatting import number
 from ..results import configuration, distances, summary
 from ..results.registry import COMPARED
@@ -39,9 +38,7 @@ class Compare:
     def run(self) -> int:
         """Compare, print and save; returns the exit code."""
         if self.out is not None:
-            if self.out.resolve() in (self.a.resolve(), self.b.resolve()):
-                raise ArgumentError(f"--out: {self.out} is one of the runs; name another file.")
-            destinations.check(self.out, self.overwrite)
+            destinations.check(self.out, self.overwrite, inputs=[self.a, self.b])
         a, b = results.load(self.a), results.load(self.b)
         at_times, over_run = distances.compare(a, b), distances.compare(a, b, over_run=True)
         sides = [(side, f"{path}: {_described(run)}") for side, path, run in (("a", self.a, a), ("b", self.b, b))]
@@ -50,8 +47,9 @@ class Compare:
         print("\n".join(notes(a, b, at_times, over_run)), flush=True)
         if self.out is not None:
             at_times = at_times.assign_attrs(file_a=str(self.a), file_b=str(self.b))
-            path = destinations.keep(at_times, self.out, self.overwrite)
+            path, code = destinations.keep(at_times, self.out, self.overwrite)
             print(f"Saved in {path}; xarray.load_dataset opens it.")
+            return code
         return 0
 
 
@@ -152,4 +150,6 @@ def _described(run: xr.Dataset) -> str:
 
 
 def _diverged(a: xr.Dataset, b: xr.Dataset) -> list[tuple[str, str]]:
-    return [(f"{side} {name}", text) for side, run in (("a", a), ("b", b)) for name, text in summary.divergence(run)]
+    sides = (("a", a), ("b", b))
+    rows = [(side, row) for side, run in sides for row in summary.divergence(run) + summary.rise(run)]
+    return [(f"{side} {name}", text) for side, (name, text) in rows]

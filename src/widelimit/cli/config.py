@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .. import checks, networks, problem, rules
+from .. import checks, files, networks, problem, rules
 from ..checks import ArgumentError
 from ..networks import CNN, MLP, Architecture, Gated, Nonlinearity, ReLU
 from ..optimizers import SGD
@@ -121,12 +121,12 @@ def read(path: Path) -> Any:
     **Raises:** `FileNotFoundError`; `ArgumentError`, naming the file and what it holds, for what is not TOML, unknown
     tables and keys, and values of another type.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"{path} is not TOML: {error}.") from None
+        document = tomllib.loads(files.read(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # not TOML or not UTF-8; nested too deeply, or too long a number
+        if isinstance(error, ArgumentError):
+            raise
+        raise ArgumentError(f"{path} is not TOML: {str(error).rstrip('.')}.") from None
     return Configuration(**{name: _table(path, name, content) for name, content in document.items()})
 
 

@@ -41,12 +41,12 @@ class SGD(eqx.Module):
     """Whether there is a velocity V, beside the weights."""
 
     def __init__(self, step_size: float | Literal["auto"], momentum: float = 0.0, weight_decay: float = 0.0):
-        checks.number("momentum", momentum, at_least=0, below=1)
-        checks.number("weight_decay", weight_decay, at_least=0)
+        momentum = checks.number("momentum", momentum, at_least=0, below=1)
+        weight_decay = checks.number("weight_decay", weight_decay, at_least=0)
         if isinstance(step_size, str):
             checks.known("step_size", step_size, ("auto",))
         else:
-            checks.number("step_size", step_size, above=0)
+            step_size = checks.number("step_size", step_size, above=0)
             checks.number("step_size × weight_decay", step_size * weight_decay, below=1)
         self.step_size, self.momentum, self.weight_decay = step_size, momentum, weight_decay
         self.remembers = momentum > 0

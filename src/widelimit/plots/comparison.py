@@ -12,9 +12,11 @@ from matplotlib.lines import Line2D
 from ..checks import ArgumentError
 from ..results import observables
 from ..results.combined import both_widths
+from ..results.legal import taking_results
 from . import parts
 
 
+@taking_results
 def comparison(result: xr.Dataset, labels: Sequence[str] | None = None) -> Figure:
     """Several rules, theory beside networks: curves in time, and the kernels each rule has learned.
 

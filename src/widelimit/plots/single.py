@@ -15,6 +15,7 @@ from ..checks import ArgumentError
 from ..formatting import number
 from ..results import configuration, expanded, observables, of_recorded_samples, summary
 from ..results.combined import run_dims
+from ..results.legal import taking_results
 from ..results.registry import IMAGES
 from . import parts
 
@@ -24,6 +25,7 @@ Panel = Callable[[Axes, str], None]
 _MATH = {"ntk": "K", "feature_kernel": r"\Phi", "gradient_kernel": "G", "pseudo_gradient_kernel": r"\tilde G"}
 
 
+@taking_results
 def run(result: xr.Dataset) -> Figure:
     """One run: loss, task alignment and gradient alignment in time, and kernels at the start and the end.
 

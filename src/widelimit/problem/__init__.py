@@ -3,6 +3,17 @@
 from . import datasets
 from .batches import Batches
 from .losses import Logistic, Loss, SoftmaxCrossEntropy, SquaredError
+from .scaling import Scaling, scaled
 from .task import Task
 
-__all__ = ["Batches", "Logistic", "Loss", "SoftmaxCrossEntropy", "SquaredError", "Task", "datasets"]
+__all__ = [
+    "Batches",
+    "Logistic",
+    "Loss",
+    "Scaling",
+    "SoftmaxCrossEntropy",
+    "SquaredError",
+    "Task",
+    "datasets",
+    "scaled",
+]

@@ -25,8 +25,8 @@ class Batches:
     seed: int = 0
 
     def __post_init__(self):
-        checks.integer("batches.size", self.size, at_least=1)
-        checks.integer("batches.seed", self.seed, at_least=0)
+        object.__setattr__(self, "size", checks.integer("batches.size", self.size, at_least=1))
+        object.__setattr__(self, "seed", checks.integer("batches.seed", self.seed, at_least=0))
 
     def order(self, samples: int, steps: int) -> np.ndarray:
         """The samples of the batch at each of so many steps, (step, row), without a sample twice in one batch.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import math
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import checks
+from .. import checks, files
 from ..checks import ArgumentError
+from ..memory import require_memory
 from .losses import Loss
 from .task import Task
 
@@ -27,6 +27,7 @@ def sphere(
     checks.integer("samples", samples, at_least=1)
     checks.integer("dimension", dimension, at_least=1)
     checks.integer("test_samples", test_samples, at_least=0)
+    checks.integer("seed", seed, at_least=0)
     random = np.random.default_rng(seed)
     total = samples + test_samples
     x = random.normal(size=(total, dimension))
@@ -109,9 +110,14 @@ def _images_of(
     """A task from images (image, D) and their digits: balanced, centred and scaled as [`digits`] says."""
     checks.integer("samples", samples, at_least=2)
     checks.integer("test_samples", test_samples, at_least=0)
-    classes = list(classes)
-    if len(set(classes)) != len(classes) or len(classes) < 2 or not set(classes) <= set(range(10)):
-        raise ArgumentError(f"classes must be two or more different digits from 0 to 9; got {classes}.")
+    checks.integer("seed", seed, at_least=0)
+    digits = np.asarray(classes, object).ravel().tolist() if np.ndim(classes) == 1 else []
+    whole = all(isinstance(digit, (int, np.integer)) and digit in range(10) for digit in digits)
+    if len(digits) < 2 or not whole or len(set(digits)) != len(digits):
+        raise ArgumentError(
+            f"classes must be two or more different digits from 0 to 9; got {checks.shortened(classes)}."
+        )
+    classes = [int(digit) for digit in digits]
     images, labels = source
     random = np.random.default_rng(seed)
     train, test = [], []
@@ -143,12 +149,17 @@ def from_npz(file: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
 
     **Raises:** `FileNotFoundError`; `ArgumentError` for missing names or arrays that [`Task`] cannot take.
     """
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"There is no file {file}.")
+    path = files.existing(file)
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        with np.load(path, allow_pickle=False) as archive:
+            held = list(archive.files)
+            wanted = [name for name in ("x", "y", "x_test", "y_test") if name in held]
+            size = sum(archive.zip.getinfo(f"{name}.npy").file_size for name in wanted)
+            require_memory(3 * size, parts={"its arrays": 3 * size}, remedy="Keep fewer samples.", what=f"{file} takes")
+            arrays = {name: archive[name] for name in wanted}
+    except ArgumentError:
+        raise
+    except Exception as error:  # what is damaged fails anywhere in zipfile, zlib and NumPy
         raise ArgumentError(
             f"{file} is not an archive of numeric arrays ({error}); write it with numpy.savez."
         ) from None
@@ -156,7 +167,7 @@ def from_npz(file: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
     if missing:
         raise ArgumentError(
             f"{file} must hold arrays named x and y (and may hold x_test and y_test); it lacks {' and '.join(missing)} "
-            f"and holds {', '.join(sorted(arrays)) or 'nothing'}."
+            f"and holds {', '.join(sorted(held)) or 'nothing'}."
         )
     return Task(arrays["x"], arrays["y"], arrays.get("x_test"), arrays.get("y_test"), loss=loss)
 

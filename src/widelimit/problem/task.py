@@ -40,7 +40,7 @@ class Task:
         checks.instance("loss", self.loss, Loss, "widelimit.SquaredError()")
         inputs = _inputs("x", x)
         self.x, self.shape = inputs.reshape(len(inputs), -1), inputs.shape[1:]
-        self.scalar = np.ndim(y) == 1
+        self.scalar = checks.real_array("y", y).ndim == 1
         self.y = self._targets("y", y, len(self.x))
         if x_test is None:
             if y_test is not None:

@@ -10,11 +10,13 @@ import xarray as xr
 from markupsafe import Markup
 
 from ..checks import ArgumentError
+from ..results.legal import taking_results
 from ..results.registry import IMAGES
 from . import curves, densities, distances, kernels, markup, tables, theme, words
 from .runs import gathered, of_one_task
 
 
+@taking_results
 def page(runs: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset], *, title: str | None = None) -> str:
     """One run, or several beside each other, as a self-contained HTML page.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from ..formatting import number
 from ..results import observables, summary
+from ..results.legal import attribute
 from . import charts, markup, series
 from .markup import Section, Table
 from .runs import Run, common
@@ -68,13 +67,9 @@ def diagnostics(runs: Sequence[Run]) -> list[Section]:
 
 
 def diverged(run: Run) -> str:
-    """A sentence on the divergence of a run, empty if there was none."""
-    steps = np.ravel(run.result["diverged_step"].values) if "diverged_step" in run.result else np.zeros(0)
-    lost = steps[steps >= 0]
-    if not len(lost):
-        return ""
-    where = f"{len(lost)} of {len(steps)} replicates, the first at step {lost.min():g}"
-    return f"diverged: {where}. What came before is shown."
+    """A sentence on the divergence of a run, or on how far its loss rose; empty if neither is so."""
+    where = [f"diverged: {text}. What came before is shown." for _, text in summary.divergence(run.result)]
+    return " ".join(where + [f"its loss rose in {text}." for _, text in summary.rise(run.result)])
 
 
 def configuration(runs: Sequence[Run]) -> list[Section]:
@@ -96,7 +91,7 @@ def configuration(runs: Sequence[Run]) -> list[Section]:
 
 def versions(runs: Sequence[Run]) -> list[Section]:
     """What the runs were computed with, and what wrote the page."""
-    each = [json.loads(run.whole.attrs.get("versions", "{}")) for run in runs]
+    each = [attribute(run.whole, "versions") for run in runs]
     if common(each):
         runs, each = runs[:1], each[:1]
     names = list(dict.fromkeys(name for versions in each for name in versions))

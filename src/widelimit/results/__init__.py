@@ -3,8 +3,8 @@
 from .combined import apart, combine
 from .configuration import configuration, describe, described, versions
 from .dataset import assemble, expanded, of_task
-from .files import load, save
 from .measured import result
+from .netcdf import load, save
 from .record import Record
 from .registry import DIMENSIONS, SCHEMA, VARIABLES
 from .samples import of_recorded_samples

@@ -15,6 +15,7 @@ from .. import checks
 from ..checks import ArgumentError
 from . import times
 from .configuration import configuration, label_of, versions
+from .legal import taking_results
 from .outputs import with_outputs_of
 from .registry import DIMENSIONS, RECORDED, SCHEMA, VARIABLES
 from .samples import recorded_samples
@@ -32,6 +33,7 @@ _OF_A_RUN = {dim for dims in DIMENSIONS.values() for dim in dims} | set(RECORDED
 _LABELLED = {"replicate", "layer", "layer2", "matrix", "weight", "sweep"}
 
 
+@taking_results
 def combine(runs: Runs, dim: str | Sequence[str] = "run") -> xr.Dataset:
     """Several runs of one task as one result, along a new dimension.
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from ..checks import ArgumentError
 from ..problem import Task
+from .legal import attribute
 
 
 def describe(value: Any) -> Any:
@@ -60,12 +61,13 @@ def configuration(result: xr.Dataset) -> dict[str, Any]:
     Of a result that [`combine`] made, {"dims": [...], "runs": {label: configuration, ...}}, and of a run that was
     selected there its own.
     """
-    held = json.loads(result.attrs.get("configuration", "{}"))
-    if not isinstance(held, dict):
-        return {}
+    held = attribute(result, "configuration")
     if "runs" not in held:
         return held
-    dims, runs = list(held["dims"]), held["runs"]
+    dims, runs = held.get("dims"), held["runs"]
+    if not isinstance(dims, list) or not isinstance(runs, dict):
+        raise ArgumentError("The attribute configuration of the result lists runs, and not by dims as combine does.")
+    dims = list(dims)
     while dims and dims[0] in result.coords and not result.coords[dims[0]].ndim:
         runs = runs.get(label_of(result.coords[dims.pop(0)].item()), {})
     return {"dims": dims, "runs": runs} if dims else runs

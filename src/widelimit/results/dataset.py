@@ -11,6 +11,7 @@ import xarray as xr
 
 from ..problem import Task
 from .configuration import versions
+from .legal import taking_results
 from .outputs import OUTPUTS
 from .registry import RECORDED, SCHEMA, VARIABLES
 
@@ -90,6 +91,7 @@ def labelled(
     )
 
 
+@taking_results
 def expanded(result: xr.Dataset) -> xr.Dataset:
     """The same result with the dimensions `replicate` and `step` wherever the schema has them, as views.
 

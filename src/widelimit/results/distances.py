@@ -15,6 +15,7 @@ from ..formatting import number
 from . import observables
 from .combined import OF_TASK, SAME_TASK, run_dims
 from .configuration import configuration, versions
+from .legal import taking_results
 from .outputs import lacking, with_outputs_of
 from .registry import COMPARED, VARIABLES
 from .samples import on_common_samples
@@ -32,6 +33,7 @@ ROUNDING = 1e-9
 """Relative distances below this are rounding, of which standard errors say nothing."""
 
 
+@taking_results
 def compare(a: xr.Dataset, b: xr.Dataset, *, over_run: bool = False) -> xr.Dataset:
     """How far two results lie apart: networks from theory, one rule or richness from another, one solver from another.
 

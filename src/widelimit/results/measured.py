@@ -90,12 +90,7 @@ class _Array:
                 raise ArgumentError(f"{name} has the dimension {unknown[0]!r}; {_wanted(name)}.")
             dims = tuple(dim for dim in VARIABLES[name].dims if dim in values.dims)
             values = values.transpose(*dims).values
-        try:
-            array = np.asarray(values)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ArgumentError(f"{name} is no array: {error}.") from None
-        if array.dtype.kind not in "biuf":
-            raise ArgumentError(f"{name} must be an array of real numbers; got {array.dtype}.")
+        array = checks.real_array(name, values)
         counts = VARIABLES[name].unit in ("steps", "directions")
         return cls(name, array if counts or array.dtype.kind == "f" else array.astype(np.float64), dims)
 

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ..checks import ArgumentError
+from .legal import taking_results
 from .outputs import kept_once
 from .samples import at_samples, recorded_samples
 
@@ -32,6 +33,7 @@ def standard_error(values: xr.DataArray) -> xr.DataArray:
     return spread / np.sqrt(count)
 
 
+@taking_results
 def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     """Task alignment A(K, yyᵀ) = yᵀKy/(|K|_F |y|²), in [−1, 1] (paper, Fig. 1b).
 
@@ -61,6 +63,7 @@ def alignment(kernel: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     return (overlap / (_norm(kernel, sizes) * norm)).drop_attrs(deep=False)
 
 
+@taking_results
 def task_alignments(result: xr.Dataset) -> dict[str, xr.DataArray]:
     """A(K, yyᵀ) and A(Φ^ℓ, yyᵀ) of the kernels that a result holds, by their symbols: "K", "Φ^1", …"""
     if "target" not in result:
@@ -81,6 +84,7 @@ def has_gradient_alignment(result: xr.Dataset) -> bool:
     return all(name in result for name in _OF_GRADIENTS)
 
 
+@taking_results
 def gradient_alignment(result: xr.Dataset) -> xr.DataArray:
     """corr(g, g̃) per layer: Σ_μ ⟨g_μ g̃_μ⟩/√(Σ_μ ⟨g_μ²⟩ Σ_μ ⟨g̃_μ²⟩), in [−1, 1] (paper, Fig. 3).
 
@@ -93,11 +97,13 @@ def gradient_alignment(result: xr.Dataset) -> xr.DataArray:
     return (_diagonal_sum(both) / np.sqrt(_diagonal_sum(own) * pseudo.sum(over))).drop_attrs(deep=False)
 
 
+@taking_results
 def distance(a: xr.DataArray, b: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
     """Relative squared distance ⟨|a − b|²⟩/⟨|b|²⟩ with the averages over the dimensions `over` (paper, Fig. 3e)."""
     return (((a - b) ** 2).sum(over) / (b**2).sum(over)).drop_attrs(deep=False)
 
 
+@taking_results
 def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -> xr.DataArray:
     """Standard error of the mean of an array relative to that mean, |s.e.|/|mean| with the norms over `over`.
 
@@ -108,6 +114,7 @@ def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -
     return (ratio**0.5).drop_attrs(deep=False)
 
 
+@taking_results
 def discrepancy(a: xr.DataArray, b: xr.DataArray, over: str | Sequence[str]) -> xr.DataArray:
     """How far two means lie apart, in their standard errors: √(Σ(ā − b̄)²/Σ(s_a² + s_b²)) with the sums over `over`.
 
@@ -123,6 +130,7 @@ def discrepancy(a: xr.DataArray, b: xr.DataArray, over: str | Sequence[str]) -> 
     return (ratio**0.5).where(noise != 0, xr.where(squared > 0, np.inf, 0.0))
 
 
+@taking_results
 def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataArray:
     """The fraction of samples whose class is wrong: the sign of one output, or the largest of several.
 
@@ -138,6 +146,7 @@ def classification_error(output: xr.DataArray, target: xr.DataArray) -> xr.DataA
     return wrong.where(known).mean(sample).drop_attrs(deep=False)
 
 
+@taking_results
 def test_error(result: xr.Dataset) -> xr.DataArray | None:
     """The [`classification_error`] at the test points; None where there are none, or where targets are no classes."""
     if "test_target" not in result or "test_output" not in result or not is_classification(result["test_target"]):

@@ -49,12 +49,14 @@ class Record:
     positions: bool = False
 
     def __post_init__(self):
-        checks.integer("record.every", self.every, at_least=1)
+        object.__setattr__(self, "every", checks.integer("record.every", self.every, at_least=1))
         for name in ("test_kernels", "two_time", "fields", "positions"):
-            checks.boolean(f"record.{name}", getattr(self, name))
+            object.__setattr__(self, name, checks.boolean(f"record.{name}", getattr(self, name)))
         if self.kernels is not None:
             if isinstance(self.kernels, str):
                 raise ArgumentError(f"record.kernels must be a tuple of names; write ({self.kernels!r},).")
+            if not isinstance(self.kernels, (tuple, list)):
+                raise ArgumentError(f"record.kernels must be a tuple of names; got {checks.shortened(self.kernels)}.")
             for name in self.kernels:
                 checks.known("record.kernels", name, (*KERNELS, *ON_REQUEST))
             object.__setattr__(self, "kernels", tuple(dict.fromkeys(self.kernels)))
@@ -70,7 +72,7 @@ class Record:
 
 
 def _indices(samples: Sequence[int]) -> tuple[int, ...]:
-    array = np.asarray(samples)
+    array = np.asarray(samples) if isinstance(samples, (tuple, list, range, np.ndarray)) else np.zeros(())
     if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
         raise ArgumentError(f"record.samples must be whole numbers, one or more; got {samples!r}.")
     if array.min() < 0 or len(np.unique(array)) < len(array):

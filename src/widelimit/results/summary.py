@@ -8,15 +8,18 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from ..faults import RISEN
 from ..formatting import duration, number, with_error
 from . import observables
 from .configuration import configuration
+from .legal import taking_results
 
 Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
 _LOSSES = {"loss": "training loss", "test_loss": "test loss"}
 
 
+@taking_results
 def lines(result: xr.Dataset) -> list[str]:
     """What was run and what came of it, a line each; means ± standard errors over replicates."""
     run = configuration(result)
@@ -29,9 +32,10 @@ def lines(result: xr.Dataset) -> list[str]:
         rows.append(("gradient alignment", each))
     if len(rows) == 2:
         rows.append(("holds", ", ".join(map(str, result.data_vars))))
-    return aligned(rows + _diagnostics(result) + divergence(result))
+    return aligned(rows + _diagnostics(result) + divergence(result) + rise(result))
 
 
+@taking_results
 def final(result: xr.Dataset) -> dict[str, xr.DataArray]:
     """The numbers of the last recorded step that sum a run up, one for each replicate: those that it holds."""
     last = at_last(result)
@@ -147,3 +151,28 @@ def divergence(result: xr.Dataset) -> list[tuple[str, str]]:
     if not len(diverged):
         return []
     return [("DIVERGED", f"{len(diverged)} of {len(steps)} replicates, the first at step {diverged.min():g}")]
+
+
+def rise(result: xr.Dataset) -> list[tuple[str, str]]:
+    """How many replicates' losses rose well above their start, and how far, as a row of [`aligned`]; no row if none.
+
+    A mean over replicates hides the one that blew up. Replicates that diverged are left to [`divergence`].
+    """
+    if "loss" not in result or result["loss"].dims != ("replicate", "step") or not result["loss"].size:
+        return []
+    loss = result["loss"].fillna(-np.inf).values
+    highest, place = loss.max(axis=1), loss.argmax(axis=1)
+    at = "step" if "step" in result.coords else "time"
+    step = np.atleast_1d(result[at].values)[place]
+    if "highest_loss" in result and "highest_loss_step" in result:
+        highest, step = result["highest_loss"].values, result["highest_loss_step"].values
+    start = np.maximum(loss[:, 0], 1e-9 * result.sizes.get("sample", 1))
+    risen = highest > RISEN * start
+    if "diverged_step" in result:
+        risen &= result["diverged_step"].values < 0
+    if not risen.any():
+        return []
+    worst = int(np.argmax(np.where(risen, highest / start, 0)))
+    many = f"{int(risen.sum())} of {risen.size} replicates"
+    most = f"{number(float(highest[worst]), 4)}, {number(float(highest[worst] / start[worst]), 3)} times its start"
+    return [("LOSS ROSE", f"{many}, at most to {most}, at {at} {number(float(step[worst]))}")]

@@ -97,9 +97,28 @@ def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
     signals: list[Array] = []
     above = view.top  # what enters the readout from above, so that the top layer needs no case of its own
     for layer in range(view.hidden_layers, 0, -1):
-        above = rule.pseudo_gradient(view, layer, above)
+        above = _signal(rule, view, layer, above)
         signals.insert(0, above)
     return tuple(signals)
+
+
+def _signal(rule: Rule, view: View, layer: int, above: Array) -> Array:
+    """g̃^ℓ, checked: what goes wrong in a rule is said of the rule and its layer."""
+    method = f"rule: {type(rule).__name__}.pseudo_gradient of layer {layer}"
+    try:
+        signal = rule.pseudo_gradient(view, layer, above)
+    except (ArgumentError, jax.errors.JAXTypeError):
+        raise
+    except Exception as error:
+        raise ArgumentError(f"{method} raised {type(error).__name__}: {error}") from error
+    like = view.features[layer]
+    if getattr(signal, "shape", None) != like.shape or not jnp.issubdtype(signal.dtype, jnp.floating):
+        what = f"{signal.dtype}{list(signal.shape)}" if hasattr(signal, "shape") else type(signal).__name__
+        raise ArgumentError(
+            f"{method} must return real numbers of the shape (row, neuron) of view.features[{layer}], "
+            f"{list(like.shape)} here; it returned {what}."
+        )
+    return signal
 
 
 def numbers_of(rule: Rule) -> tuple[Any, Rule]:
