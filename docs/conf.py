@@ -102,7 +102,7 @@ class Defaults(SphinxDirective):
             f"| `capacity` | {curved.capacity // many} P, at least {least} "
             f"| {filters.capacity // many} P A, at least {least} | P + {straight.capacity - many} |",
             f"| `tolerance` | {curved.tolerance:g} | {filters.tolerance:g} | {straight.tolerance:g} |",
-            f"| `growth` | {curved.growth} | capacity / {filters.capacity // filters.growth} | P |",
+            f"| `growth` | P | capacity / {filters.capacity // filters.growth} | P |",
         ]
         return self.parse_text_to_nodes("\n".join(rows))
 
