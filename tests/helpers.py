@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import scipy.stats
 from reference import ConvolutionalReference, Reference, Start
 
@@ -36,6 +37,11 @@ NONLINEARITIES = {
     "gated": wl.Gated(wl.ReLU()),
 }
 KERNELS = ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk")
+
+
+def of_which_fast(cases, *fast):
+    """The cases as parameters, of which all but the named ones are left to the slow set."""
+    return [pytest.param(case, marks=() if case in fast else pytest.mark.slow) for case in cases]
 
 
 def small_task(samples=4, dimension=3, outputs=None, loss=None, test_samples=0, seed=0):

@@ -74,7 +74,7 @@ DESCRIPTIONS = {
     "no points": (lambda: wl.datasets.sphere(0, 3), ["samples", "at least 1"]),
     "no dimensions": (lambda: wl.datasets.sphere(3, 0), ["dimension", "at least 1"]),
     "one digit": (lambda: wl.datasets.digits(10, 10, classes=(1,)), ["classes must be two or more different digits"]),
-    "a digit twice": (lambda: wl.datasets.digits(10, 10, classes=(1, 1)), ["classes", "[1, 1]"]),
+    "a digit twice": (lambda: wl.datasets.digits(10, 10, classes=(1, 1)), ["classes", "(1, 1)"]),
     "the digit 10": (lambda: wl.datasets.digits(10, 10, classes=(1, 10)), ["classes", "from 0 to 9"]),
     "too many digits": (lambda: wl.datasets.digits(300, 100), ["samples + test_samples", "images of the digit"]),
 }

@@ -299,7 +299,8 @@ def test_a_result_is_not_lost_to_a_full_disk(tmp_path, capsys, saved, monkeypatc
     (tmp_path / "full").mkdir()
     monkeypatch.setattr(results, "save", full)
     monkeypatch.setattr(destinations.tempfile, "tempdir", str(tmp_path))
-    rescued = destinations.keep(saved, tmp_path / "full" / "run.nc", overwrite=False)
+    rescued, code = destinations.keep(saved, tmp_path / "full" / "run.nc", overwrite=False)
+    assert code == 4
     assert wl.load(rescued).identical(wl.load(save(saved, tmp_path / "again.nc")))
     said = capsys.readouterr().err
     assert "No space left on device" in said

@@ -457,7 +457,7 @@ def test_the_command_prints_what_the_function_finds(tmp_path, capsys, theory_and
     assert saved["measure"].attrs == distances.MEASURES
     assert "--overwrite" in refused(capsys, a, b, "--out", out)
     assert main(["compare", str(a), str(b), "--out", str(out), "--overwrite"]) == 0
-    assert "one of the runs" in refused(capsys, a, b, "--out", a, "--overwrite")
+    assert "what this command reads" in refused(capsys, a, b, "--out", a, "--overwrite")
     assert wl.load(a).sizes == rich.sizes
 
 

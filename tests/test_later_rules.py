@@ -139,7 +139,7 @@ def test_frozen_signs_are_partly_correlated_feedback():
 @pytest.mark.parametrize(
     ("rule", "nonlinearity", "depth", "richness"),
     [
-        pytest.param("drtp", "tanh", 2, 2.0),
+        pytest.param("drtp", "tanh", 2, 2.0, marks=pytest.mark.slow),
         pytest.param("kolen-pollack", "relu", 2, 2.0),
         pytest.param("kolen-pollack", "tanh", 3, 2.0, marks=pytest.mark.slow),
         pytest.param("three-factor", "erf", 2, 0.3, marks=pytest.mark.slow),

@@ -107,7 +107,7 @@ def test_coordinates_and_configuration():
         ({"output": ones(T, T, P)}, ("output", "(replicate, step, sample) or (step, sample, output_unit)", "target")),
         ({"ntk": xr.DataArray(ones(P, P), dims=("sample", "other"))}, ("ntk", "'other'", "sample2")),
         ({"loss": ["a", "b", "c"]}, ("loss", "real numbers")),
-        ({"loss": [[1.0], [1.0, 2.0]]}, ("loss", "no array")),
+        ({"loss": [[1.0], [1.0, 2.0]]}, ("loss", "array of real numbers")),
         ({"loss": ones(T) * 1j}, ("loss", "real numbers", "complex")),
         ({"time": [[0.0]], "loss": 1}, ("time", "(1, 1)")),
         ({"time": [], "loss": 1}, ("time", "(0,)")),

@@ -814,7 +814,7 @@ def test_the_command_refuses_in_one_sentence(short_run, tmp_path, capsys):
     assert "empty holds no recorded step" in refused(empty)
     assert "nothing to show" in refused(wl.save(short_run[["output"]], tmp_path / "output.nc"))
     assert not (tmp_path / "empty.html").exists()
-    assert "one of the runs" in refused(run, "--out", run, "--overwrite")
+    assert "what this command reads" in refused(run, "--out", run, "--overwrite")
     assert "named twice" in refused(run, run)
     assert "does not exist" in refused(run, "--out", tmp_path / "nowhere" / "page.html")
     assert run.read_bytes() == before
