@@ -141,6 +141,9 @@ def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
             sizes = [f"{float(kept.max()):.0f}" for kept in at_last(result[size]).transpose("matrix", ...)]
             share = number(float(result[dropped].max()), 2)
             rows.append((f"kept of the {what}", f"{', '.join(sizes)} directions; at most {share} of power dropped"))
+    if "unlearned_fraction" in result and result["unlearned_fraction"].size:
+        share = number(float(result["unlearned_fraction"].max()), 2)
+        rows.append(("not learned", f"at most {share} of the power of a matrix's updates"))
     return rows
 
 
