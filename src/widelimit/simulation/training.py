@@ -300,7 +300,7 @@ def _what_was_not_learned(lost: float, result: xr.Dataset, simulation: Simulatio
     assert isinstance(width, Infinite)
     sentence = (
         f"Of the updates of a hidden matrix, {lost:.2g} of their power was outside the directions that are kept: what "
-        "was learned there is forgotten, and loss and kernels are off by more than a per cent."
+        "was learned there is forgotten, and loss and kernels can be off by more than a per cent."
     )
     full = float(result["forward_basis_size"].max()) >= (width.capacity or 0)
     if not full:
