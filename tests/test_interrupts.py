@@ -79,6 +79,21 @@ def test_a_run_is_interrupted_between_two_pieces_and_keeps_what_it_has(monkeypat
     assert np.isfinite(loss).all()
 
 
+def test_a_signal_after_the_last_step_keeps_its_exit_code(monkeypatch):
+    add = training.Recording.add
+
+    def add_and_signal(self, *arguments):
+        add(self, *arguments)
+        if len(self.records) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training.Recording, "add", add_and_signal)
+    with raised(), pytest.raises(wl.TrainingInterrupted) as caught:
+        wl.train(wl.MLP(2, wl.Tanh()), small_task(), width=10, optimizer=wl.SGD(0.01), steps=2, replicates=1)
+    assert caught.value.code == 143
+    assert caught.value.result.sizes["step"] == 3
+
+
 def test_a_thread_that_gets_no_signals_trains():
     runs = []
     options = dict(width=10, optimizer=wl.SGD(0.01), steps=2, replicates=1)

@@ -20,7 +20,7 @@ from ..faults import (
     TrainingInterrupted,
     TruncationWarning,
 )
-from ..interrupts import Watch, watched
+from ..interrupts import Interrupted, Watch, watched
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..precision import at_precision
@@ -135,7 +135,9 @@ def train(
     _warn_of_divergence(recordings, float(simulation.optimizer.step_size), type(simulation.rule).__name__)
     _warn_of_rise(result)
     _warn_of_truncation(result, simulation)
-    if interruption or watch.number is not None:
+    if interruption is None and watch.number is not None:  # it came after the last look at signals
+        interruption = Interrupted(watch.number)
+    if interruption is not None:
         raise TrainingInterrupted(result, getattr(interruption, "code", 130))
     return result
 
