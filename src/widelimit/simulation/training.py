@@ -280,10 +280,13 @@ def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
         lost = float(result["unlearned_fraction"].max()) if result.sizes["step"] else 0.0
         if lost > _UNLEARNED:
             warnings.warn(_what_was_not_learned(lost, result, simulation), TruncationWarning, stacklevel=3)
-        return
-    names = [name for name in ("forward_dropped_fraction", "backward_dropped_fraction") if name in result]
+            return
+        ways = ("backward",)  # of what is sent back, updates say nothing
+    else:
+        ways = ("forward", "backward")
+    names = [f"{way}_dropped_fraction" for way in ways if f"{way}_dropped_fraction" in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
-    if dropped > (1e-6 if linear else 0.05):
+    if dropped > (1e-6 if linear else 0.05 if scatter else 0.1):
         lost = "memory is lost"
         if scatter:
             lost = "correlations between rows and memory are lost, so that K can be off by as much"
