@@ -60,11 +60,6 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def plain(value: Any) -> Any:
-    """A scalar of NumPy as Python's own, and anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def shortened(value: Any) -> str:
     """What was given, in at most a line."""
     if isinstance(value, int) and abs(value) >= 10**40:
@@ -97,9 +92,8 @@ def real_array(name: str, value: Any) -> np.ndarray:
     except Exception as error:  # whatever the library of the array at hand raises
         raise ArgumentError(f"{name} must be an array of real numbers; got {type(value).__name__} ({error}).") from None
     kind = array.dtype.kind
-    narrow = (
-        kind == "V" and array.dtype.fields is None and np.can_cast(array.dtype, np.float64)
-    )  # bfloat16 and the like
+    # bfloat16 and the like are of no kind of NumPy's own.
+    narrow = kind == "V" and array.dtype.fields is None and np.can_cast(array.dtype, np.float64)
     if kind not in "biuf" and not narrow:
         what = {"c": "complex numbers", "U": "text", "S": "text", "M": "dates", "m": "durations"}.get(kind)
         what = what or ("records" if array.dtype.fields else f"{array.dtype}, from {type(value).__name__}")

@@ -16,8 +16,7 @@ def destination(path: str | os.PathLike[str], overwrite: bool) -> Path:
     **Raises:** `FileNotFoundError` if the folder is missing; `FileExistsError` if a file is there and may not be
     overwritten; `ArgumentError` if what is there is no regular file, or the folder cannot be written to.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentError(f"A file must be named by a string or a path; got {type(path).__name__}.")
+    _check_name(path)
     try:
         place = Path(path).resolve()
         mode = place.stat().st_mode if place.exists() else None
@@ -74,8 +73,7 @@ def _place(name: str, place: Path, path: str | os.PathLike[str]) -> None:
 
 def existing(path: str | os.PathLike[str]) -> Path:
     """The path of a file. **Raises:** `FileNotFoundError`; `ArgumentError` for a folder, a device or a pipe."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentError(f"A file must be named by a string or a path; got {type(path).__name__}.")
+    _check_name(path)
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # a name that no file can have is that of none
@@ -88,6 +86,11 @@ def existing(path: str | os.PathLike[str]) -> Path:
 def read(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a file. **Raises:** as [`existing`]; `OSError` if it cannot be read."""
     return existing(path).read_bytes()
+
+
+def _check_name(path: object) -> None:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"A file must be named by a string or a path; got {type(path).__name__}.")
 
 
 def _umask() -> int:

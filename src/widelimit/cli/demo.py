@@ -13,7 +13,7 @@ from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said
 class Demo:
     """Train two classes of handwritten digits by five rules, at infinite width and in networks of 1000 neurons.
 
-    Prints a table, and writes demo.nc and demo.png. It takes about a minute on two cores. Exit codes: 0
+    Prints a table, and writes demo.nc and demo.png. It takes a minute and a half on two cores. Exit codes: 0
     done; 2 a mistake in the options; 3 a run diverged, and the steps before are kept; 130 interrupted, and the rules
     that had run at both widths are kept.
     """

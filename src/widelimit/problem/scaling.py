@@ -86,6 +86,11 @@ def warn_of_scale(task: Task, stacklevel: int) -> None:
         _warn_of_targets(task, stacklevel + 1)
 
 
+def size_of_targets(task: Task) -> float:
+    """The root mean square over samples of the norm of a target."""
+    return float(np.sqrt(np.mean(np.sum(task.y**2, axis=1))))
+
+
 def _warn_of_targets(task: Task, stacklevel: int) -> None:
     values, classes = np.unique(task.y), int(task.y.max(initial=0)) + 1
     labels = task.scalar and len(values) == classes >= 2 and np.array_equal(values, np.arange(classes))
@@ -97,7 +102,7 @@ def _warn_of_targets(task: Task, stacklevel: int) -> None:
         )
     elif labels and classes == 2:
         _warn("y holds the labels 0 and 1; for two classes pass 2 * y - 1, which are +1 and -1.", stacklevel)
-    size = float(np.sqrt(np.mean(np.sum(task.y**2, axis=1))))
+    size = size_of_targets(task)
     if size > 10 * _FAR or 0 < size < 1 / (10 * _FAR):
         _warn(
             f"The targets have a root mean square of {number(size, 3)}; richness and step sizes mean what is said of "

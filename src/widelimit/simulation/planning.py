@@ -13,6 +13,7 @@ from ..checks import ArgumentError
 from ..memory import available_memory, require_memory
 from ..networks import Architecture, Geometry
 from ..problem import Task
+from ..problem.scaling import size_of_targets
 from ..results import Record
 from ..results.record import KERNELS
 from ..rules import Rule
@@ -51,37 +52,36 @@ def rounding_of_outputs(net: Architecture, task: Task, precision: str) -> float:
 
     **Raises:** `ArgumentError` where next to nothing is left.
     """
-    scale = float(np.sqrt(np.mean(np.sum(task.y**2, axis=1)))) or 1.0
-    lost = float(np.finfo(precision).eps) / (float(net.richness) * scale)
+    lost = float(np.finfo(precision).eps) / (float(net.richness) * (size_of_targets(task) or 1.0))
     if lost > 0.3:
-        remedy = 'precision="float64"' if precision == "float32" else "theory.lazy, the limit γ0 → 0"
         raise ArgumentError(
             f"richness: with γ0 = {float(net.richness):.3g} outputs in {precision} are wrong by {lost:.2g} of the "
             f"targets, because rounding takes what is below {np.finfo(precision).eps:.1g} of a weight. Take a γ0 above "
-            f"{float(net.richness) * lost / 1e-3:.1g}, or {remedy}."
+            f"{float(net.richness) * lost / 1e-3:.1g}, or {rounding_remedy(precision)}."
         )
     return lost
 
 
+def rounding_remedy(precision: str) -> str:
+    """What to take where rounding at this precision shows."""
+    return 'precision="float64"' if precision == "float32" else "theory.lazy, the limit γ0 → 0"
+
+
 def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, scatter: bool) -> int:
     """The capacity up to which a population has room for all its bases."""
-    rows, stacks, taken = _room_taken(net, geometry, task)
-    if scatter:
-        return max((particles // 2 - taken - particles // 8) // stacks, 1)
-    layers = net.hidden_layers if net.skips else 1
-    return max((particles // 2 - taken - (4 + layers) * rows) // stacks - rows, rows)  # rows pass in each basis too
+    stacks, taken = _room_taken(net, geometry, task, scatter)
+    least = 1 if scatter else task.samples * geometry.positions
+    return max((particles // 2 - taken - (particles // 8 if scatter else 0)) // stacks, least)
 
 
 def particles_for(capacity: int, net: Architecture, task: Task) -> int:
     """The particles that have room for bases of so many directions, in a network whose vectors pass."""
-    rows, stacks, taken = _room_taken(net, net.geometry(task.shape), task)
-    layers = net.hidden_layers if net.skips else 1
-    needed = 2 * (stacks * (capacity + rows) + (4 + layers) * rows + taken)
-    return 1000 * -(-needed // 1000)
+    stacks, taken = _room_taken(net, net.geometry(task.shape), task, scatter=False)
+    return 1000 * math.ceil(2 * (stacks * capacity + taken) / 1000)
 
 
-def _room_taken(net: Architecture, geometry: Geometry, task: Task) -> tuple[int, int, int]:
-    """The rows of a pass, the bases for which a population holds noise, and the rows that it holds besides."""
+def _room_taken(net: Architecture, geometry: Geometry, task: Task, scatter: bool) -> tuple[int, int]:
+    """The bases for which a population holds noise, and the rows that it holds besides their lasting ones."""
     rows = task.samples * geometry.positions
     hidden, layers = geometry.fields[:-1], net.hidden_layers if net.skips else 1
     # Up to three bases send their noise into one layer, each for all its matrices: backward and feedback, and forward
@@ -89,7 +89,8 @@ def _room_taken(net: Architecture, geometry: Geometry, task: Task) -> tuple[int,
     stacks = max((field.matrices for field in hidden), default=1)
     stacks *= 3 * max(len(hidden), 1) if net.skips else 3 - (len(hidden) == 1)
     frozen = min(rows, geometry.coordinates) + task.outputs * geometry.fields[-1].taps
-    return rows, stacks, (1 + layers) * frozen
+    passing = 0 if scatter else (4 + layers + stacks) * rows  # rows pass in each basis too
+    return stacks, (1 + layers) * frozen + passing
 
 
 def recorded_kernels(

@@ -76,7 +76,8 @@ def suggest_step_size(
 
     **Raises:** `ArgumentError` if an argument cannot serve.
     """
-    warn_of_scale(task, stacklevel=3) if isinstance(task, Task) else None
+    if isinstance(task, Task):
+        warn_of_scale(task, stacklevel=3)
     return suggested(net, task, rule, momentum, batches, safety, pilot, seed, progress, stacklevel=3)
 
 

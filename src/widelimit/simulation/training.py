@@ -230,11 +230,10 @@ def _warn_of_rounding(simulation: Simulation) -> None:
     net, precision = simulation.net, simulation.precision
     lost = planning.rounding_of_outputs(net, simulation.task, precision)
     if lost > 1e-3:
-        remedy = 'precision="float64"' if precision == "float32" else "theory.lazy, the limit γ0 → 0"
         warnings.warn(
             f"With γ0 = {float(net.richness):.3g}, rounding in {precision} makes outputs wrong by about {lost:.1g} of "
             "the targets: an output is a difference from its initial value, divided by γ0. "
-            f"Take {remedy}, or a larger γ0.",
+            f"Take {planning.rounding_remedy(precision)}, or a larger γ0.",
             PrecisionWarning,
             stacklevel=3,
         )
