@@ -7,7 +7,6 @@ from collections.abc import Callable
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-import widelimit
 from widelimit import results
 from widelimit.weights import deferred
 
@@ -90,15 +89,16 @@ class Defaults(SphinxDirective):
     def run(self) -> list:
         """The table."""
         self.env.note_dependency(deferred.__file__)
-        many, long = 10_000, 10**6
+        many, long = 10_000, 10**10
         curved, straight = (deferred.default_truncation(linear, many, long) for linear in (False, True))
         least = deferred.default_truncation(False, 1, long).capacity
-        particles = widelimit.Infinite().particles
+        particles = deferred.PARTICLES
+        enough = f"{particles}, or as many as have room"
         filters = deferred.default_truncation(False, many, long, scatter=True)
         rows = [
             "| | nonlinear networks | convolutional networks, A positions | deep linear networks |",
             "| --- | --- | --- | --- |",
-            f"| `particles` S | {particles} | {particles} | {particles} |",
+            f"| `particles` S | {enough} | {particles} | {enough} |",
             f"| `capacity` | {curved.capacity // many} P, at least {least} "
             f"| {filters.capacity // many} P A, at least {least} | P + {straight.capacity - many} |",
             f"| `tolerance` | {curved.tolerance:g} | {filters.tolerance:g} | {straight.tolerance:g} |",

@@ -9,7 +9,6 @@ import pytest
 from helpers import small_task
 
 import widelimit as wl
-from widelimit.simulation import planning
 
 NET = wl.MLP(2, wl.Tanh())
 SHORT = dict(width=10, optimizer=wl.SGD(0.05), steps=2, replicates=1)
@@ -54,9 +53,30 @@ def test_a_full_basis_is_said_with_what_would_do():
 @pytest.mark.parametrize("net", [NET, wl.MLP(4, wl.Tanh()), wl.MLP(3, wl.Tanh(), residual=True)], ids=str)
 def test_the_particles_that_are_named_have_room(net):
     task = small_task(samples=12, dimension=6)
-    particles = planning.particles_for(100, net, task)
-    assert planning.planned_width(wl.Infinite(particles), net, task, 100).capacity == 96
-    wl.initialize(net, task, width=wl.Infinite(particles, capacity=100), optimizer=wl.SGD(0.1), steps=50).start()
+    options = dict(optimizer=wl.SGD(0.1), steps=100)
+    room = wl.initialize(net, task, **options).room()
+    particles = room.particles(96)
+    assert wl.initialize(net, task, width=wl.Infinite(particles), **options).width.capacity == 96
+    wl.initialize(net, task, width=wl.Infinite(particles, capacity=room.capacity(particles)), **options).start()
+    with pytest.raises(wl.ArgumentError, match="particles"):
+        wl.initialize(net, task, width=wl.Infinite(particles, capacity=room.capacity(particles) + 1), **options).start()
+
+
+def test_particles_follow_from_the_task_and_too_few_are_refused():
+    task = wl.datasets.sphere(150, 40)
+    options = dict(optimizer=wl.SGD(0.01), steps=20)
+    width = wl.initialize(NET, task, **options).width
+    assert width.capacity == 8 * 150
+    assert width.particles == 4000
+    deep = wl.initialize(wl.MLP(3, wl.Tanh()), task, **options).width
+    assert deep.capacity == 8 * 150
+    assert deep.particles > 4000
+    with pytest.raises(
+        wl.ArgumentError, match=r"300 at least, 1200 by default. Pass Infinite\(particles=6000\).*networks"
+    ):
+        wl.initialize(wl.MLP(3, wl.Tanh()), task, width=wl.Infinite(1500), **options)
+    few = wl.initialize(NET, task, **options, batches=wl.Batches(10)).width
+    assert few.capacity == 150 + 10 * 21
 
 
 @pytest.mark.parametrize(("precision", "richness"), [("float32", 1e-5), ("float64", 2e-14)])

@@ -93,7 +93,7 @@ def test_nothing_sent_drops_nothing():
 def test_rows_are_matched_as_long_as_they_fit():
     population = MatchedPopulation(SIZE, "float64", np.random.default_rng(0))
     features = np.maximum(np.asarray(population.draw(10)), 0)
-    population.avoid(lambda: features)
+    population.avoid(len(features), lambda: features)
     drawn = np.asarray(population.draw(150))
     assert np.allclose(inner(drawn, drawn), np.eye(150), atol=1e-12)
     assert np.allclose(inner(drawn, features), 0, atol=1e-12)
@@ -107,7 +107,7 @@ def test_blank_populations_count_what_real_ones_take():
     for generator in (None, np.random.default_rng(0)):
         population = MatchedPopulation(SIZE, "float64", generator)
         features = np.maximum(np.asarray(population.draw(10)), 0) + vectors(10, 5)
-        population.avoid(lambda features=features: features)
+        population.avoid(len(features), lambda features=features: features)
         population.draw(7)
         rows.append(population.rows)
     assert rows[0] == rows[1] == 27

@@ -104,7 +104,7 @@ class Initialization(RandomObjects):
         """The hidden matrices ready for a backward pass too, and the readout; `initial_features()` are ϕ(h^0..L)."""
         features = functools.cache(initial_features)  # one pass serves all, and none is made where no population asks
         for layer, population in enumerate(self.populations, start=1):
-            population.avoid(lambda layer=layer: features()[layer])
+            population.avoid(len(self.inputs.train), lambda layer=layer: features()[layer])
         hidden = tuple(
             self.width.with_backward(weights, *between)
             for weights, between in zip(hidden, self._between(), strict=True)
@@ -212,6 +212,27 @@ class Initialization(RandomObjects):
         if not self.net.nonlinearity.gated:
             return (None,) * len(self.populations)
         return tuple(self.net.nonlinearity.gate(x @ gating * self._input_scale) for gating in self._gating)
+
+
+def matched_rows(
+    net: Architecture,
+    width: Width,
+    inputs: Inputs,
+    outputs: int,
+    usage: tuple[Usage, ...],
+    feedback_usage: tuple[Usage, ...],
+    rule: Rule,
+) -> list[int]:
+    """How many rows of each hidden layer a network and its rule take that must be matched; nothing is drawn."""
+    made: list[Initialization] = []
+
+    def dry_run(inputs: Inputs) -> None:
+        made.append(Initialization(net, width, inputs, outputs, usage, feedback_usage.__getitem__, None))
+        made[0].network()
+        rule.feedback(made[0])
+
+    jax.eval_shape(dry_run, inputs)
+    return [population.rows for population in made[0].populations]
 
 
 @jax.jit

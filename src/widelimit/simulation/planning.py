@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -11,37 +12,118 @@ import numpy as np
 
 from ..checks import ArgumentError
 from ..memory import available_memory, require_memory
-from ..networks import Architecture, Geometry
-from ..problem import Task
+from ..networks import Architecture
+from ..problem import Batches, Task
 from ..problem.scaling import size_of_targets
 from ..results import Record
 from ..results.record import KERNELS
 from ..rules import Rule
-from ..weights import Finite, Infinite, Width, scatters
+from ..weights import PARTICLES, Finite, Infinite, Width, default_truncation, scatters
 from . import step
+from .initialization import matched_rows
 from .state import Program, Settings
 
+_MANY = 10**9  # particles or directions, for which there is always room
 
-def planned_width(width: Width | float, net: Architecture, task: Task, steps: int) -> Width:
+
+def as_width(width: Width | float) -> Width:
+    """The width that is meant: a number is that of neurons, `math.inf` the limit.
+
+    **Raises:** `ArgumentError` for anything else.
+    """
+    if isinstance(width, Width):
+        return width
+    is_number = isinstance(width, (int, float, np.integer, np.floating)) and not isinstance(width, bool)
+    if not is_number or not (width == math.inf or (width >= 1 and width == int(width))):
+        raise ArgumentError(
+            "width must be a whole number of neurons, at least 1, or math.inf, or widelimit.Finite(neurons) or "
+            f"widelimit.Infinite(particles, ...); got {width!r}."
+        )
+    return Infinite() if math.isinf(width) else Finite(int(width))
+
+
+def planned_width(
+    width: Width, room: Room, net: Architecture, task: Task, steps: int, batches: Batches | None = None
+) -> Width:
     """The width of a run, with what it leaves open chosen for the task.
 
-    A number is that of neurons, `math.inf` the limit. **Raises:** `ArgumentError` for anything else.
+    **Raises:** `ArgumentError` where the particles that a user names have no room for what has to be kept.
     """
-    if not isinstance(width, Width):
-        is_number = isinstance(width, (int, float, np.integer, np.floating)) and not isinstance(width, bool)
-        if not is_number or not (width == math.inf or (width >= 1 and width == int(width))):
-            raise ArgumentError(
-                "width must be a whole number of neurons, at least 1, or math.inf, or widelimit.Finite(neurons) or "
-                f"widelimit.Infinite(particles, ...); got {width!r}."
-            )
-        width = Infinite() if math.isinf(width) else Finite(int(width))
     if not isinstance(width, Infinite):
         return width
-    geometry = net.geometry(task.shape)
+    geometry, linear = net.geometry(task.shape), net.nonlinearity.linear
     rows = task.samples * geometry.positions
-    scatter = scatters(net.nonlinearity.linear, geometry.fields[:-1])
-    fits = _fits(net, geometry, task, width.size, scatter)
-    return width.planned(net.nonlinearity.linear, rows, steps, scatter, fits)
+    scatter = scatters(linear, geometry.fields[:-1])
+    sent = rows * (steps + 1)
+    if batches is not None and not linear:  # all samples are met at recorded steps, but learned from in batches
+        sent = rows + batches.size * geometry.positions * (steps + 1)
+    wanted = default_truncation(linear, rows, sent, scatter, width.capacity)
+    particles = width.particles
+    if particles is None:
+        particles = PARTICLES if scatter else max(PARTICLES, room.particles(wanted.capacity))
+    fits = room.capacity(particles, beside=particles // 8 if scatter else 0)
+    least = 1 if scatter else min(rows if linear else 2 * rows, sent)
+    if width.capacity is None and fits < least:
+        raise ArgumentError(
+            f"width.particles: {particles} particles have room for {max(fits, 0)} directions in each basis, and "
+            f"{task.samples} samples need {least} at least, {wanted.capacity} by default. Pass "
+            f"Infinite(particles={room.particles(wanted.capacity)}), or leave the number of particles out."
+            + networks_instead(task.samples, particles)
+        )
+    kept = default_truncation(linear, rows, min(sent, max(fits, 1)), scatter, width.capacity)
+    return Infinite(
+        particles,
+        kept.capacity,
+        kept.tolerance if width.tolerance is None else width.tolerance,
+        kept.growth if width.growth is None else width.growth,
+    )
+
+
+def networks_instead(samples: int, particles: int) -> str:
+    """A sentence where so many samples are learned that networks are the cheaper way to the same limit."""
+    if samples < 100:
+        return ""
+    return (
+        f" With so many samples a few networks of {particles // 4} and {particles // 2} neurons, extrapolated in 1/N, "
+        "are the cheaper way to the same limit."
+    )
+
+
+@dataclass(frozen=True)
+class Room:
+    """The rows of matched noise in the hidden layers, of which particles hold half as many as they are.
+
+    For each layer, those that are there in any case, and those for each direction of a basis' capacity.
+    """
+
+    layers: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, program: Program, settings: Settings, rule: Rule) -> Room:
+        """What a run at infinite width asks for, counted and not drawn; `program` knows its usage."""
+        one, two = (
+            matched_rows(
+                settings.net,
+                Infinite(_MANY, capacity, 0.0, 1),
+                settings.inputs,
+                program.outputs,
+                program.usage,
+                program.feedback_usage,
+                rule,
+            )
+            for capacity in (1, 2)
+        )
+        return cls(tuple((2 * first - second, second - first) for first, second in zip(one, two, strict=True)))
+
+    def capacity(self, particles: int, beside: int = 0) -> int:
+        """The capacity for which so many particles have room, `beside` some further rows."""
+        each = [(particles // 2 - beside - always) // growing for always, growing in self.layers if growing]
+        return min(each, default=_MANY)
+
+    def particles(self, capacity: int) -> int:
+        """The particles, in thousands, that have room for so large a capacity."""
+        rows = max(always + growing * capacity for always, growing in self.layers)
+        return 1000 * math.ceil(2 * rows / 1000)
 
 
 def rounding_of_outputs(net: Architecture, task: Task, precision: str) -> float:
@@ -65,32 +147,6 @@ def rounding_of_outputs(net: Architecture, task: Task, precision: str) -> float:
 def rounding_remedy(precision: str) -> str:
     """What to take where rounding at this precision shows."""
     return 'precision="float64"' if precision == "float32" else "theory.lazy, the limit γ0 → 0"
-
-
-def _fits(net: Architecture, geometry: Geometry, task: Task, particles: int, scatter: bool) -> int:
-    """The capacity up to which a population has room for all its bases."""
-    stacks, taken = _room_taken(net, geometry, task, scatter)
-    least = 1 if scatter else task.samples * geometry.positions
-    return max((particles // 2 - taken - (particles // 8 if scatter else 0)) // stacks, least)
-
-
-def particles_for(capacity: int, net: Architecture, task: Task) -> int:
-    """The particles that have room for bases of so many directions, in a network whose vectors pass."""
-    stacks, taken = _room_taken(net, net.geometry(task.shape), task, scatter=False)
-    return 1000 * math.ceil(2 * (stacks * capacity + taken) / 1000)
-
-
-def _room_taken(net: Architecture, geometry: Geometry, task: Task, scatter: bool) -> tuple[int, int]:
-    """The bases for which a population holds noise, and the rows that it holds besides their lasting ones."""
-    rows = task.samples * geometry.positions
-    hidden, layers = geometry.fields[:-1], net.hidden_layers if net.skips else 1
-    # Up to three bases send their noise into one layer, each for all its matrices: backward and feedback, and forward
-    # where there is a hidden matrix below too. Where layers add to one another, those of all layers share the room.
-    stacks = max((field.matrices for field in hidden), default=1)
-    stacks *= 3 * max(len(hidden), 1) if net.skips else 3 - (len(hidden) == 1)
-    frozen = min(rows, geometry.coordinates) + task.outputs * geometry.fields[-1].taps
-    passing = 0 if scatter else (4 + layers + stacks) * rows  # rows pass in each basis too
-    return stacks, (1 + layers) * frozen + passing
 
 
 def recorded_kernels(

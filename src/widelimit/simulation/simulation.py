@@ -21,8 +21,9 @@ from ..optimizers import SGD
 from ..precision import at_precision
 from ..problem import Batches, Task
 from ..results import Record, described
+from ..results.record import KERNELS
 from ..rules import GradientDescent, Rule, numbers_of
-from ..weights import Width
+from ..weights import Infinite, Width
 from . import planning, step
 from .inputs import Inputs
 from .recording import Recording, labelled
@@ -97,11 +98,13 @@ class Simulation:
             if batches.size == task.samples:  # in any order, all of them
                 order = None
         planning.rounding_of_outputs(net, task, precision)
-        width = planning.planned_width(width, net, task, steps)
-        item = np.dtype(precision).itemsize
-        kept, left_out = planning.recorded_kernels(record, net, task, width, steps, replicates, item)
+        width = planning.as_width(width)
         measurement = Measurement(
-            kept, record.samples, record.test_kernels, record.positions, record.two_time or record.fields
+            KERNELS if record.kernels is None else record.kernels,
+            record.samples,
+            record.test_kernels,
+            record.positions,
+            record.two_time or record.fields,
         )
         numbers, structure = numbers_of(rule)
         program = Program(
@@ -125,6 +128,17 @@ class Simulation:
                 batches=None if order is None else jnp.asarray(order),
             )
             program = with_usage(program, settings, rule)
+            # What a rule sends through its matrices decides how wide; how wide, what there is memory to record.
+            if isinstance(width, Infinite):
+                room = planning.Room.of(program, settings, rule)
+                width = planning.planned_width(width, room, net, task, steps, batches)
+            item = np.dtype(precision).itemsize
+            kept, left_out = planning.recorded_kernels(record, net, task, width, steps, replicates, item)
+            program = dataclasses.replace(
+                program, width=width, measurement=dataclasses.replace(measurement, kernels=kept)
+            )
+            if left_out:
+                program = with_usage(program, settings, rule)
         return cls(
             net, task, rule, width, optimizer, steps, batches, record, seed, precision, left_out, program, settings
         )
@@ -179,6 +193,11 @@ class Simulation:
         """The labelled result of what was recorded of some replicates."""
         step_size, samples = float(self.optimizer.step_size), self.record.samples
         return labelled(self.task, recordings, step_size, attributes, recorded_samples=samples)
+
+    def room(self) -> planning.Room:
+        """What matched noise the hidden layers hold, at infinite width."""
+        with at_precision(self.precision):
+            return planning.Room.of(self.program, self.settings, self.rule)
 
     def check_memory(self, recorded: int, replicates: int) -> None:
         """Raise if so many recorded steps of so many replicates need more memory than there is."""

@@ -300,7 +300,7 @@ def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
 
 def _what_was_not_learned(lost: float, result: xr.Dataset, simulation: Simulation) -> str:
     """What part of the updates was lost, and what would do."""
-    width, task, net = simulation.width, simulation.task, simulation.net
+    width, task = simulation.width, simulation.task
     assert isinstance(width, Infinite)
     sentence = (
         f"Of the updates of a hidden matrix, {lost:.2g} of their power was outside the directions that are kept: what "
@@ -310,14 +310,9 @@ def _what_was_not_learned(lost: float, result: xr.Dataset, simulation: Simulatio
     if not full:
         return f"{sentence} Pass Infinite(..., tolerance={(width.tolerance or 0) / 4:g})."
     capacity = max(8 * task.samples, 2 * (width.capacity or 0))
-    particles = planning.particles_for(capacity, net, task)
-    sentence += (
-        f" The basis was full: {width.capacity} directions for {task.samples} samples. Pass "
-        f"Infinite({max(particles, width.particles)}, capacity={capacity})."
+    particles = simulation.room().particles(capacity)
+    return (
+        f"{sentence} The basis was full: {width.capacity} directions for {task.samples} samples. Pass "
+        f"Infinite({max(particles, width.size)}, capacity={capacity})."
+        + planning.networks_instead(task.samples, width.size)
     )
-    if task.samples >= 100:
-        sentence += (
-            f" With so many samples a few networks of {width.particles // 4} and {width.particles // 2} neurons, "
-            "extrapolated in 1/N, are the cheaper way to the same limit."
-        )
-    return sentence

@@ -2,13 +2,14 @@
 
 from .base import Usage, Weights, Width
 from .basis import Truncation, scatters
-from .deferred import DeferredWeights, Infinite, default_truncation
+from .deferred import PARTICLES, DeferredWeights, Infinite, default_truncation
 from .dense import DenseWeights, Finite, readout
 from .population import Population
 from .products import overlap
 from .rows import Rows
 
 __all__ = [
+    "PARTICLES",
     "DeferredWeights",
     "DenseWeights",
     "Finite",

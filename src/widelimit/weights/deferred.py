@@ -127,19 +127,21 @@ class Infinite(Width):
 
     **Arguments:** `particles` S, the Monte Carlo samples of each layer; errors fall as 1/√S; `capacity`, the directions
     that a basis has room for; `tolerance`, the rms relative to the vectors sent above which a residual direction is
-    worth keeping; `growth`, the directions that a basis may gain in one step. The last three are chosen from the task
-    unless given (see "How infinite width works here").
+    worth keeping; `growth`, the directions that a basis may gain in one step. All are chosen from the task unless given
+    (see "How infinite width works here"): 4000 particles, or as many as have room for what the task needs.
 
     **Raises:** `ArgumentError` for numbers that cannot serve.
     """
 
-    particles: int = 4000
+    particles: int | None = None
     capacity: int | None = None
     tolerance: float | None = None
     growth: int | None = None
 
     def __post_init__(self):
-        plain: dict[str, float] = {"particles": checks.integer("width.particles", self.particles, at_least=2)}
+        plain: dict[str, float] = {}
+        if self.particles is not None:
+            plain["particles"] = checks.integer("width.particles", self.particles, at_least=2)
         if self.capacity is not None:
             plain["capacity"] = checks.integer("width.capacity", self.capacity, at_least=1)
         if self.tolerance is not None:
@@ -151,6 +153,8 @@ class Infinite(Width):
 
     @property
     def size(self):
+        if self.particles is None:
+            raise ValueError("the number of particles must be chosen before it is asked for: see `planned_width`")
         return self.particles
 
     @property
@@ -186,23 +190,11 @@ class Infinite(Width):
     def _empty(self, source: Population, sink: Population, load: int, field: ReceptiveField) -> Basis:
         """Nothing known yet of a matrix from `source` to `sink` that meets `load` vectors in a step."""
         if self.capacity is None or self.tolerance is None or self.growth is None:
-            raise ValueError("capacity, tolerance and growth must be chosen before weights are made: see `planned`")
+            raise ValueError(
+                "capacity, tolerance and growth must be chosen before weights are made: see `planned_width`"
+            )
         truncation = Truncation(self.capacity if load else 0, self.tolerance, self.growth)
         return Basis.empty(source, sink, load, truncation, field)
-
-    def planned(self, linear: bool, rows: int, steps: int, scatter: bool, fits: int | None = None) -> Infinite:
-        """The same with what was left open chosen, where so many `rows` are sent at each of so many `steps`.
-
-        `linear`: whether the network is; `scatter`: whether what is not kept is scattered (see [`scatters`]); `fits`:
-        the largest capacity that the particles have room for.
-        """
-        chosen = default_truncation(linear, rows, steps, fits, scatter, self.capacity)
-        return Infinite(
-            self.particles,
-            chosen.capacity,
-            chosen.tolerance if self.tolerance is None else self.tolerance,
-            chosen.growth if self.growth is None else self.growth,
-        )
 
     def check(self, population: Population):
         rows = population.rows
@@ -218,15 +210,14 @@ class Infinite(Width):
         return {"width": "inf", "particles": self.size, **kept}
 
 
+PARTICLES = 4000
+"""What a run has where nothing is said and the task does not need more."""
+
+
 def default_truncation(
-    linear: bool,
-    rows: int,
-    steps: int,
-    fits: int | None = None,
-    scatter: bool = False,
-    capacity: int | None = None,
+    linear: bool, rows: int, most: int, scatter: bool = False, capacity: int | None = None
 ) -> Truncation:
-    """What is kept unless a user says otherwise, where so many `rows` are sent at a step and a capacity of `fits` fits.
+    """What is kept unless a user says otherwise, where so many `rows` are sent at a step, and `most` can be kept.
 
     Deep linear networks are solved exactly: each step opens a few new directions at the most, and while they fit, all
     are kept. A `capacity` that the user gives is taken as it is.
@@ -234,9 +225,7 @@ def default_truncation(
     if capacity is None:
         # What is scattered loses its correlations with other rows, so that more is kept, at every step.
         # For vectors that pass, 5 rows a sample are too few under direct feedback, and 7 are enough.
-        wanted = rows + 200 if linear else max((10 if scatter else 8) * rows, 48)
-        most = rows * (steps + 1)
-        capacity = min(most, wanted, most if fits is None else fits)
+        capacity = min(most, rows + 200 if linear else max((10 if scatter else 8) * rows, 48))
     if linear:
         return Truncation(capacity=capacity, tolerance=1e-10, growth=rows)
     if scatter:

@@ -52,7 +52,7 @@ class Population(abc.ABC):
         return jnp.asarray(source(self._generator.standard_normal((rows, self.size))), self.dtype)
 
     @abc.abstractmethod
-    def avoid(self, fields: Callable[[], Float[Array, "row neuron"]]) -> None:
+    def avoid(self, rows: int, fields: Callable[[], Float[Array, "{rows} neuron"]]) -> None:
         """Make what is drawn from now on independent of these fields also in the sample, where that is possible."""
 
     @abc.abstractmethod
@@ -72,7 +72,7 @@ class Population(abc.ABC):
 class IndependentPopulation(Population):
     """Rows that are independent and identically distributed: the neurons of a finite network."""
 
-    def avoid(self, fields):
+    def avoid(self, rows, fields):
         pass
 
     def _draw(self, normal):
@@ -95,7 +95,7 @@ class MatchedPopulation(Population):
         # Where rows are many, all directions of the fields to be avoided would take the room of everything else.
         self._avoided = size // 8 if many_rows else size
 
-    def avoid(self, fields):
+    def avoid(self, rows, fields):
         """Later rows are orthogonal to the fields, exactly as their expectation is zero.
 
         Rows drawn for the backward pass are independent of the initial features, so ⟨r ϕ(h)⟩ = 0. Left to sampling,
@@ -103,7 +103,7 @@ class MatchedPopulation(Population):
         γ0: an error O(1/(γ0√S)) that drowns the lazy limit.
         """
         if self._generator is None:
-            self.rows += min(len(fields()), self._avoided)
+            self.rows += min(rows, self._avoided)
             return
         rest = self._away_from_earlier(self._away_from_earlier(np.asarray(fields(), np.float64)))
         _, values, directions = np.linalg.svd(rest, full_matrices=False)
