@@ -44,7 +44,7 @@ REQUESTED = [
     "final_test_preactivation",
 ]
 DEFERRED = [f"{way}_{what}" for way in ("forward", "backward") for what in ("basis_size", "dropped_fraction")]
-DEFERRED += ["unlearned_fraction"]
+DEFERRED += ["unlearned_fraction", "unrecognised_fraction"]
 THEORY = [
     "ntk_term",
     "test_ntk",

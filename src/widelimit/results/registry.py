@@ -108,6 +108,9 @@ _TABLE = (
              "share of the gradients' power outside the kept directions"),
     Variable("unlearned_fraction", "replicate step matrix",
              "share of the power of a hidden matrix's updates up to this step that is outside the kept directions"),
+    Variable("unrecognised_fraction", "replicate step",
+             "share of the power sent backward up to this step, weighed by the squared error of each step, that had no "
+             "kept direction, in that matrix, of the network or of the rule, where it is largest"),
     Variable("diverged_step", "replicate", "step at which the replicate diverged, -1 if it did not", "steps"),
     Variable("highest_loss", "replicate",
              "largest training loss of all steps, or, with minibatches, of the recorded ones", "y² or nats"),

@@ -144,6 +144,9 @@ def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
     if "unlearned_fraction" in result and result["unlearned_fraction"].size:
         share = number(float(result["unlearned_fraction"].max()), 2)
         rows.append(("not learned", f"at most {share} of the power of a matrix's updates"))
+    if "unrecognised_fraction" in result and result["unrecognised_fraction"].size:
+        share = number(float(result["unrecognised_fraction"].max()), 2)
+        rows.append(("not recognised", f"at most {share} of what was sent backward, weighed by the error"))
     return rows
 
 

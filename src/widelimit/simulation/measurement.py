@@ -66,6 +66,8 @@ def measured(program: Program, settings: Settings, state: State, snapshot: Snaps
             for weights, unlearned in zip(snapshot.after_backward.layers[1:-1], state.unlearned, strict=True)
         ],
     }
+    if state.unrecognised.shape[1]:
+        record["unrecognised_fraction"] = jnp.max(jax.vmap(_share, in_axes=1)(state.unrecognised))
     # Kernels of chosen samples alone: rows are taken before any product, so that nothing of size P² is formed.
     recorded = _recorded_rows(settings, measurement)
     features = _chosen(snapshot.activity.features, recorded)

@@ -96,6 +96,9 @@ class State(eqx.Module):
     diverged_at: Int[Array, ""]
     unlearned: tuple[Float[Array, 2] | None, ...]
     """For each hidden matrix: the power of what its updates so far lacked for want of room, and of all of them."""
+    unrecognised: Float[Array, "2 matrix"]
+    """For each matrix with a basis of what is sent backward, hidden ones first and then the rule's: the sum over the
+    steps so far of |Δ|² times the share of the power sent that only passed, and that of |Δ|²."""
     rule_failed_at: Int[Array, ""]
     """The step at which the rule gave what is no finite number for fields and errors that were; −1 if it has not."""
 

@@ -29,6 +29,7 @@ from ..rules import (
 from ..weights import Weights
 from .initialization import Initialization
 from .measurement import measured
+from .network import Network
 from .state import Program, Settings, Snapshot, State
 
 
@@ -65,6 +66,7 @@ def start(program: Program, settings: Settings, rule: Rule, seed: tuple[int, ...
         step=jnp.zeros((), jnp.int32),
         diverged_at=jnp.full((), -1, jnp.int32),
         unlearned=tuple(jnp.zeros(2, dtype) if weights.forgets else None for weights in network.layers[1:-1]),
+        unrecognised=jnp.zeros((2, len(_only_passed(network, feedback))), dtype),
         rule_failed_at=jnp.full((), -1, jnp.int32),
     )
 
@@ -192,6 +194,9 @@ def update(settings: Settings, state: State, snapshot: Snapshot) -> State:
             strict=True,
         )
     )
+    # Late steps, which learn little, count little: what is sent then may be new without consequence.
+    passed, weight = _only_passed(snapshot.after_backward, snapshot.feedback), jnp.vdot(snapshot.error, snapshot.error)
+    unrecognised = state.unrecognised + weight * jnp.stack([passed, jnp.ones_like(passed)])
     layers, velocity = learned(snapshot.after_backward.layers, updates, state.velocity)
     own, own_velocity = learned(matrices(snapshot.feedback), snapshot.feedback_updates, state.feedback_velocity)
     return dataclasses.replace(
@@ -201,8 +206,16 @@ def update(settings: Settings, state: State, snapshot: Snapshot) -> State:
         velocity=velocity,
         feedback_velocity=own_velocity,
         unlearned=unlearned,
+        unrecognised=unrecognised,
         step=state.step + 1,
     )
+
+
+def _only_passed(network: Network, feedback: Any) -> Float[Array, " matrix"]:
+    """Of the vectors that were last sent backward through each matrix with a basis, the share that no row lasts for."""
+    each = [weights.diagnostics() for weights in (*network.layers[1:-1], *matrices(feedback))]
+    shares = [shown["backward_dropped_fraction"] for shown in each if shown]
+    return jnp.stack(shares) if shares else jnp.zeros(0)
 
 
 def _change(weights: Weights, updates: Sequence[tuple[Array, Array]]) -> Array:
