@@ -163,6 +163,39 @@ def test_what_was_chosen_when_the_run_began_stays(tmp_path, monkeypatch):
         trained(path)
 
 
+def test_a_group_in_which_some_have_diverged_goes_on(tmp_path, monkeypatch):
+    """Hebbian learning in linear networks diverges, in each at a step of its own."""
+    monkeypatch.setattr(grouping, "replicates_together", lambda *arguments: 4)
+    options = dict(net=wl.MLP(2, wl.Linear()), task=small_task(), rule=wl.Hebbian(), width=8, seed=0)
+    options |= dict(optimizer=wl.SGD(0.05), steps=60, replicates=4, record=wl.Record(every=2))
+    path, add = tmp_path / "run.ckpt", training.Recording.add
+
+    def add_and_signal(self, *arguments):
+        add(self, *arguments)
+        if self.diverged_at >= 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.warns(wl.DivergenceWarning):
+        whole = trained(**options)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Recording, "add", add_and_signal)
+        with pytest.warns(wl.DivergenceWarning), pytest.raises(wl.TrainingInterrupted):
+            trained(path, **options)
+    ended = [each["diverged_at"] >= 0 for each in checkpoint.read(path).header["recordings"]]
+    assert any(ended)
+    assert not all(ended)
+    for _ in range(2):  # gone on with, and read back
+        with pytest.warns(wl.DivergenceWarning):
+            assert_identical(trained(path, **options), whole)
+
+
+def test_a_run_whose_file_would_not_fit_in_memory_is_refused_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "check_memory", lambda *arguments: None)
+    monkeypatch.setattr("widelimit.memory.available_memory", lambda: 1e4)
+    with pytest.raises(wl.ArgumentError, match="A run with a checkpoint needs"):
+        trained(tmp_path / "run.ckpt")
+
+
 # --- refused
 
 
@@ -312,12 +345,12 @@ def test_a_file_that_came_about_during_the_run_is_not_written_over(tmp_path, mon
 def test_it_is_kept_every_so_often(tmp_path, monkeypatch):
     written, write = [], files.write
     monkeypatch.setattr(files, "write", lambda *arguments, **options: written.append(write(*arguments, **options)))
-    for interval, times in ((1000.0, 1), (0.0, 3)):
+    monkeypatch.setattr(checkpoint, "SHARE", np.inf)
+    for interval, times in ((1000.0, 1), (0.0, 4)):
         written.clear()
         monkeypatch.setattr(checkpoint, "INTERVAL", interval)
         trained(tmp_path / f"{interval}.ckpt", steps=2, replicates=1, record=wl.Record(every=1))
-        assert len(written) >= times
-        assert interval == 0 or len(written) == 1
+        assert len(written) == times
 
 
 # --- the command line
@@ -391,8 +424,10 @@ def test_a_checkpoint_has_a_file_of_its_own(folder, capsys):
 
 def killed(folder, seed):
     """A run that keeps itself whenever it can, and is ended at some moment after the first time."""
-    code = "from widelimit.simulation import checkpoint; from widelimit.cli import main; checkpoint.INTERVAL = 0.0; "
-    code += "import sys; sys.exit(main(sys.argv[1:]))"
+    code = (
+        "import sys; from widelimit.cli import main; from widelimit.simulation import checkpoint; "
+        "checkpoint.INTERVAL, checkpoint.SHARE = 0.0, 0.5; sys.exit(main(sys.argv[1:]))"
+    )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, "train", "run.toml", "--out", "run.nc"]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)

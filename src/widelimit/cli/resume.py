@@ -44,7 +44,7 @@ class Resume:
     def _told(self) -> tuple[Any, Path]:
         """The options that the run was begun with, and where its result goes."""
         command = checkpoint.read(self.file).header.get("command")
-        if not isinstance(command, dict) or not {"tables", "out"} <= set(command):
+        if not isinstance(command, dict) or not isinstance(command.get("tables"), dict):
             raise ArgumentError(
                 f"{self.file} was made by a call of widelimit.train, and not from the command line; make the same call "
                 "to go on."

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 import os
 import time
 import warnings
@@ -27,6 +28,7 @@ import numpy as np
 from .. import files
 from ..checks import ArgumentError
 from ..faults import CheckpointWarning
+from ..memory import require_memory
 from ..optimizers import SGD
 from ..precision import at_precision
 from ..results import Record
@@ -37,8 +39,8 @@ from .loop import Course
 from .recording import Recording, parts
 from .simulation import Simulation
 
-INTERVAL = 120.0
-"""Seconds between two times at which a run is kept; more where keeping it would take more than a twentieth of them."""
+INTERVAL, SHARE = 120.0, 0.05
+"""Seconds between two times at which a run is kept, and the largest share of the time that may be spent on it."""
 
 _MAGIC = b"widelimit-checkpoint\n"
 _DIGEST = hashlib.sha256().digest_size
@@ -217,6 +219,20 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(Path(path), header, archive)
 
 
+def check_memory(simulation: Simulation, recorded: int, replicates: int) -> None:
+    """Raise if a run of so many recorded steps cannot be kept: its file is made in memory, beside what it holds."""
+    with at_precision(simulation.precision):
+        state, record, fields = map(_bytes, _templates(simulation))
+    states = replicates * state
+    records = replicates * (recorded * record + (recorded if simulation.record.two_time else 1) * fields)
+    require_memory(
+        2 * (states + records),
+        parts={"states and records": states + records, "the file, which is made in memory": states + records},
+        remedy="Do without a checkpoint, lower width or particles, or record less.",
+        what="A run with a checkpoint needs",
+    )
+
+
 class FileKeeper:
     """Keeps a run in its file: every few minutes, at a signal, and at the end."""
 
@@ -249,7 +265,7 @@ class FileKeeper:
         self._kept = () if kept is None else (*self._point(course)[:-1], kept.header["steps"])
 
     def due(self) -> bool:
-        return time.monotonic() - self._last >= max(INTERVAL, 20 * self._took)
+        return time.monotonic() - self._last >= max(INTERVAL, self._took / SHARE)
 
     def keep(self, course: Course) -> None:
         """Replace the file by one that holds the course as it is, unless it does; warn once if it cannot be written."""
@@ -318,6 +334,10 @@ def _arrays(course: Course) -> Iterator[tuple[str, np.ndarray]]:
             by_leaf = zip(*map(jax.tree.leaves, kept), strict=True)
             for i, leaves in enumerate(by_leaf):
                 yield f"{name}/{replicate}/{i}", np.stack(leaves)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _templates(simulation: Simulation) -> tuple[Any, Any, Any]:

@@ -62,8 +62,10 @@ def identified(value: Any) -> Any:
 
 def differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """The names of what differs between two identities, each with what it was and is, in words."""
-    nested = isinstance(before, dict) and isinstance(now, dict)
-    if nested and "sha256" not in before | now:
+    nested = isinstance(before, dict) and isinstance(now, dict) and "sha256" not in before | now
+    if nested and before.get("type") != now.get("type"):  # the fields of different things are not compared
+        yield name, f"{name}.type {_changed(before.get('type'), now.get('type'))}"
+    elif nested:
         for key in sorted({*before, *now}):
             yield from differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
     elif before != now:

@@ -222,7 +222,9 @@ compiled_measure = jax.jit(measure, static_argnums=0)
 
 def stacked(states: Sequence[State]) -> State:
     """The states of several replicates as one, with an axis for them in front of every array but `step`."""
-    return eqx.tree_at(lambda s: s.step, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), states[0].step)
+    return eqx.tree_at(
+        lambda s: s.step, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), jnp.array(states[0].step)
+    )
 
 
 def advance_together(program: Program, settings: Settings, states: State) -> tuple[State, dict[str, Any]]:

@@ -33,7 +33,7 @@ from ..results import Record, summary
 from ..rules import Rule
 from ..weights import Infinite, Width, scatters
 from . import loop, planning
-from .checkpoint import FileKeeper, Place, left_open
+from .checkpoint import FileKeeper, Place, check_memory, left_open
 from .identity import identity
 from .recording import Recording
 from .simulation import Simulation
@@ -74,7 +74,7 @@ def train(
     - `batches`: [`Batches`], for minibatches; all samples at every step unless given.
     - `record`: [`Record`], which kernels and fields are recorded and when; all kernels at every step unless given.
     - `replicates`: independent repetitions; standard errors are over them. Replicate r with seed s is the same
-      whatever the number of replicates.
+      whatever the number of replicates, up to rounding.
     - `seed`: of the initial weights.
     - `centred`: subtract the initial output, which is zero at infinite width and O(1/(γ0√N)) in a finite network.
       At infinite width it is always subtracted.
@@ -120,6 +120,7 @@ def train(
     simulation.check_memory(len(recorded), replicates)
     course, keeper = loop.Course.of(replicates, simulation.together(replicates)), None
     if place is not None:
+        check_memory(simulation, len(recorded), replicates)
         called = identity(simulation, replicates, record, left_open(optimizer))
         if kept is not None:
             kept.check(called, steps)
