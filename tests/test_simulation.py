@@ -10,7 +10,7 @@ import pytest
 from helpers import RULES, small_task
 
 import widelimit as wl
-from widelimit.simulation import initialization, step
+from widelimit.simulation import grouping, initialization, step
 from widelimit.weights.population import IndependentPopulation, MatchedPopulation, Population
 
 NET = wl.MLP(2, wl.Tanh())
