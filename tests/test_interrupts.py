@@ -14,7 +14,7 @@ from helpers import small_task
 
 import widelimit as wl
 from widelimit.interrupts import Interrupted, raised, watched
-from widelimit.simulation import training
+from widelimit.simulation import grouping, training
 
 LONG = """
 [task]
@@ -61,6 +61,7 @@ def test_signals_of_schedulers_are_interruptions_within_the_command_line_alone()
 
 
 def test_a_run_is_interrupted_between_two_pieces_and_keeps_what_it_has(monkeypatch):
+    monkeypatch.setattr(grouping, "replicates_together", lambda *arguments: 1)
     add, records = training.Recording.add, []
 
     def add_and_signal(self, *arguments):

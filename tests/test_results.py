@@ -14,7 +14,7 @@ from reference import LOSSES
 import widelimit as wl
 from widelimit import files
 from widelimit.results import DIMENSIONS, SCHEMA, VARIABLES, configuration
-from widelimit.simulation import training
+from widelimit.simulation import grouping, training
 
 TRAINED = [
     "output",
@@ -269,6 +269,7 @@ def interrupt_after(monkeypatch, records):
 
 
 def test_interrupted_training_keeps_what_it_had(net, task, monkeypatch, tmp_path):
+    monkeypatch.setattr(grouping, "replicates_together", lambda *arguments: 1)
     options = {"width": 10, "optimizer": wl.SGD(0.1), "steps": 4, "seed": 2}
     whole = wl.train(net, task, replicates=3, **options)
     interrupt_after(monkeypatch, 7)

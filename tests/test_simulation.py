@@ -10,7 +10,7 @@ import pytest
 from helpers import RULES, small_task
 
 import widelimit as wl
-from widelimit.simulation import initialization, step
+from widelimit.simulation import grouping, initialization, step
 from widelimit.weights.population import IndependentPopulation, MatchedPopulation, Population
 
 NET = wl.MLP(2, wl.Tanh())
@@ -22,8 +22,9 @@ WIDTHS = {"finite": wl.Finite(13), "infinite": wl.Infinite(particles=300)}
 
 @pytest.mark.parametrize("batches", [None, wl.Batches(3)], ids=["full", "batches"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_steps_by_hand_are_those_of_train(width, batches):
+def test_steps_by_hand_are_those_of_train(width, batches, monkeypatch):
     """To the last bit, for a replicate that is not the first, with momentum, test points and everything recorded."""
+    monkeypatch.setattr(grouping, "replicates_together", lambda *arguments: 1)
     task = small_task(samples=5, test_samples=2)
     options = dict(
         width=WIDTHS[width],

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import theory
     from .checks import ArgumentError
     from .faults import (
+        CheckpointWarning,
         DivergenceWarning,
         PrecisionWarning,
         RecordWarning,
@@ -61,6 +62,7 @@ __all__ = [
     "Architecture",
     "ArgumentError",
     "Batches",
+    "CheckpointWarning",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
     "DivergenceWarning",

@@ -39,6 +39,10 @@ class RecordWarning(UserWarning):
     """Something that is recorded by default is not, because it would take too much memory."""
 
 
+class CheckpointWarning(UserWarning):
+    """A run could not be kept in the file that it was to keep itself in; it goes on."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Training was interrupted; `result` holds what had been recorded, and `code` is the exit code of what did it."""
 

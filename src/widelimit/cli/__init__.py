@@ -1,4 +1,4 @@
-"""The command line `widelimit`: train, show, report, compare, figure, demo and doctor.
+"""The command line `widelimit`: train, resume, show, report, compare, figure, demo and doctor.
 
 Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for; 3 the run diverged, and what came
 before is saved; 4 the file that was named could not be written, and the result is in another that is named; 129, 130
@@ -24,6 +24,8 @@ from .messages import INTERRUPTED, MISTAKE, say
 
 COMMANDS = {
     "train": "Train a network and save what it went through.",
+    "resume": "Go on with a run from the file in which it kept itself (--run.checkpoint), and save what it went "
+    "through.",
     "show": "Print what a run was and what came of it, and draw it.",
     "compare": "Say how far two saved runs of one task lie apart: networks from theory, one rule or solver from "
     "another.",

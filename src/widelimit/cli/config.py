@@ -127,7 +127,29 @@ def read(path: Path) -> Any:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{path} is not TOML: {str(error).rstrip('.')}.") from None
+    return configured(path, document)
+
+
+def configured(path: Path, document: dict[str, Any]) -> Any:
+    """The configuration of the tables that the file at `path` holds. **Raises:** as [`read`]."""
     return Configuration(**{name: _table(path, name, content) for name, content in document.items()})
+
+
+def tables(configuration: Any) -> dict[str, dict[str, Any]]:
+    """The tables of a configuration as plain data, without what is as it is by default; [`configured`] reads them.
+
+    Names of files are made absolute, so that they hold wherever the tables are read.
+    """
+    plain: dict[str, dict[str, Any]] = {}
+    for name, kind in TABLES.items():
+        values = {key: value for key, value in vars(getattr(configuration, name)).items() if value is not None}
+        changed = {key: value for key, value in values.items() if value != getattr(kind, key)}
+        plain[name] = {key: _absolute(value) if key == "file" else value for key, value in changed.items()}
+    return plain
+
+
+def _absolute(file: Any) -> str:
+    return str(Path(file).absolute())
 
 
 def _table(path: Path, name: str, content: Any) -> Any:

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 import xarray as xr
 
 from ..results import summary
 from ..simulation import training
-from . import destinations
+from ..simulation.checkpoint import Place
+from . import config, destinations
 from .config import Configuration, read
 from .destinations import Output
 from .messages import DIVERGED, diverged, say, warnings_said
@@ -35,18 +36,33 @@ class Train(Configuration, Output):
 def run(arguments: Sequence[str]) -> int:
     """Train, save and summarise; returns the exit code."""
     options = parsed(arguments)
-    destinations.check(options.out, options.overwrite, inputs=[options.config])
+    return trained(options, options, inputs=[options.config])
+
+
+def trained(options: Any, output: Output, *, inputs: Sequence[Path | None] = ()) -> int:
+    """Train as a configuration says, save and summarise; returns the exit code.
+
+    **Arguments:** `inputs`, files that the command reads.
+    """
+    run = vars(options.run)
+    if run["checkpoint"] is not None:
+        place = Path(run["checkpoint"])
+        destinations.check(place, True, inputs=inputs)
+        inputs = [*inputs, place]
+        command = {"tables": config.tables(options), "out": str(output.out.absolute())}
+        run = run | {"checkpoint": Place(place, command)}
+    destinations.check(output.out, output.overwrite, inputs=inputs)
     task, net, rule = options.task.build(), options.network.build(), options.rule.build()
     groups = {name: getattr(options, name).build() for name in ("width", "optimizer", "batches", "record")}
     code = 0
     with warnings_said() as caught:
         try:
-            result = training.train(net, task, rule, **groups, **vars(options.run))
+            result = training.train(net, task, rule, **groups, **run)
         except training.TrainingInterrupted as interruption:
             result, code = interruption.result, interruption.code
     if diverged(caught) and not code:
         code = DIVERGED
-    return _keep(result, options, code)
+    return _keep(result, output, code, run["checkpoint"])
 
 
 def parsed(arguments: Sequence[str]) -> Train:
@@ -67,7 +83,9 @@ def parsed(arguments: Sequence[str]) -> Train:
     return tyro.cli(Train, prog="widelimit train", args=arguments, default=dataclasses.replace(options, **for_choice))
 
 
-def _keep(result: xr.Dataset, output: Output, code: int) -> int:
+def _keep(result: xr.Dataset, output: Output, code: int, checkpoint: Place | None) -> int:
+    if code > 128 and checkpoint is not None and checkpoint.path.exists():
+        say(f"`widelimit resume {checkpoint.path}` goes on from where the run was interrupted.")
     if "loss" not in result or not result.sizes.get("step"):
         say("The run ended before anything was recorded; nothing was saved.")
         return code

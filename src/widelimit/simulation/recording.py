@@ -46,12 +46,11 @@ class Recording:
         self.highest_loss, self.highest_at = float(state.highest_loss), int(state.highest_at)
         if self.diverged_at >= 0 and not diverged_too:
             return
-        record = jax.tree.map(np.asarray, record)
-        fields = record.pop("fields", None)
+        record, fields = parts(jax.tree.map(np.asarray, record))
         if fields is not None:
             if not self.record.two_time:  # the last fields are all that is asked for
                 self.history.clear()
-            self.history.append({**fields, **record.pop("test_fields", {})})
+            self.history.append(fields)
         self.records.append(record)
 
     def variables(self) -> dict[str, np.ndarray]:
@@ -85,6 +84,13 @@ class Recording:
             order = (0, 2, 1, 3) if a.ndim == 3 else (0, 3, 1, 4, 2, 5)
             layers.append(pairs.transpose(order))
         return np.stack(layers)
+
+
+def parts(record: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """A record without its fields, and these, which are not kept of every step; None where there are none."""
+    rest = {name: value for name, value in record.items() if name not in ("fields", "test_fields")}
+    fields = record.get("fields")
+    return rest, None if fields is None else {**fields, **record.get("test_fields", {})}
 
 
 def labelled(

@@ -24,7 +24,7 @@ from ..results import Record, described
 from ..results.record import KERNELS
 from ..rules import GradientDescent, Rule, numbers_of
 from ..weights import Infinite, Width
-from . import planning, step
+from . import grouping, planning, step
 from .inputs import Inputs
 from .recording import Recording, labelled
 from .state import Measurement, Program, Settings, State
@@ -203,6 +203,11 @@ class Simulation:
         """Raise if so many recorded steps of so many replicates need more memory than there is."""
         with at_precision(self.precision):
             planning.check_memory(self.program, self.settings, self.rule, recorded, replicates, self.record.two_time)
+
+    def together(self, replicates: int) -> int:
+        """How many of so many replicates `train` steps together."""
+        with at_precision(self.precision):
+            return grouping.replicates_together(self.program, self.settings, self.rule, replicates)
 
     def configuration(self, replicates: int) -> dict[str, Any]:
         """What a result of so many replicates was computed from, as plain data."""

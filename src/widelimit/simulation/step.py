@@ -231,3 +231,34 @@ compiled_proceed = jax.jit(proceed, static_argnums=0, donate_argnums=2)
 
 compiled_measure = jax.jit(measure, static_argnums=0)
 """[`measure`], compiled likewise; the state that is given is kept."""
+
+
+def stacked(states: Sequence[State]) -> State:
+    """The states of several replicates as one, with an axis for them in front of every array but `step`."""
+    return eqx.tree_at(
+        lambda s: s.step, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), jnp.array(states[0].step)
+    )
+
+
+def advance_together(program: Program, settings: Settings, states: State) -> tuple[State, dict[str, Any]]:
+    """[`advance`] for the states of several replicates, [`stacked`]; what is measured has the same axis in front."""
+    axes = _axes(states)
+    return jax.vmap(functools.partial(advance, program, settings), in_axes=(axes,), out_axes=(axes, 0))(states)
+
+
+def proceed_together(program: Program, settings: Settings, states: State, steps: Int[Array, ""]) -> State:
+    """[`proceed`] for the states of several replicates, [`stacked`]."""
+    axes = _axes(states)
+    return jax.vmap(lambda state: proceed(program, settings, state, steps), in_axes=(axes,), out_axes=axes)(states)
+
+
+def _axes(states: State) -> State:
+    # The step stays one number for all: a batch that each replicate looked up by a step of its own would be a gather.
+    return eqx.tree_at(lambda s: s.step, jax.tree.map(lambda _: 0, states), None)
+
+
+compiled_advance_together = jax.jit(advance_together, static_argnums=0, donate_argnums=2)
+"""[`advance_together`], compiled once for each number of replicates."""
+
+compiled_proceed_together = jax.jit(proceed_together, static_argnums=0, donate_argnums=2)
+"""[`proceed_together`], compiled likewise."""

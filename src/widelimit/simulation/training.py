@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import os
 import time
 import warnings
 from typing import Literal
 
 import xarray as xr
-from tqdm.auto import tqdm
 
 from .. import checks
 from ..faults import (
@@ -20,7 +21,7 @@ from ..faults import (
     TrainingInterrupted,
     TruncationWarning,
 )
-from ..interrupts import Interrupted, Watch, watched
+from ..interrupts import Interrupted, watched
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..precision import at_precision
@@ -31,7 +32,9 @@ from ..progress import progress_bar
 from ..results import Record, summary
 from ..rules import Rule
 from ..weights import Infinite, Width, scatters
-from . import planning, step
+from . import loop, planning
+from .checkpoint import FileKeeper, Place, check_memory, left_open
+from .identity import identity
 from .recording import Recording
 from .simulation import Simulation
 from .step_size import suggested
@@ -39,10 +42,8 @@ from .step_size import suggested
 _UNLEARNED = 0.003
 """Beyond this share of the power of updates, final losses were seen to be off by more than a per cent."""
 
-_UNRECOGNISED = 0.05
-"""With two to five times as much, K was seen to be off by less than two per cent, with ten times by ten."""
-
-_PIECE = 0.5  # seconds, about, between two looks at signals and the progress bar
+_UNRECOGNISED = 0.03
+"""Up to this, K was seen to be off by less than a per cent."""
 
 
 def train(
@@ -59,6 +60,7 @@ def train(
     seed: int = 0,
     centred: bool = True,
     precision: str = "float64",
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Train a network under a learning rule, at finite or infinite width.
@@ -75,19 +77,23 @@ def train(
     - `batches`: [`Batches`], for minibatches; all samples at every step unless given.
     - `record`: [`Record`], which kernels and fields are recorded and when; all kernels at every step unless given.
     - `replicates`: independent repetitions; standard errors are over them. Replicate r with seed s is the same
-      whatever the number of replicates.
+      whatever the number of replicates, up to rounding.
     - `seed`: of the initial weights.
     - `centred`: subtract the initial output, which is zero at infinite width and O(1/(γ0√N)) in a finite network.
       At infinite width it is always subtracted.
     - `precision`: "float64" or "float32". Half the time, and errors of about 1e-3, which is below the sampling error
       of most runs; deep linear networks are exact in double precision only.
+    - `checkpoint`: a file in which the run keeps itself, every few minutes, when it is interrupted and when it is done.
+      The same call goes on from there and gives the same numbers, to the last bit on the same device; with more steps
+      it goes on from the end of a run that was done. Nothing is kept unless given.
     - `progress`: show a progress bar; by default on a terminal only.
 
     **Returns:** an `xarray.Dataset` whose variables and dimensions are listed in "The result".
 
-    **Raises:** `ArgumentError` before any work if an argument cannot serve; `TrainingInterrupted` on Ctrl-C, holding
-    what was recorded. A run that diverges stops, warns with `DivergenceWarning` and keeps the steps before. A basis
-    that is too small for the run warns with `TruncationWarning`.
+    **Raises:** `ArgumentError` before any work if an argument cannot serve, or if the checkpoint is of another run or
+    of other versions, and is left as it is; `TrainingInterrupted` on Ctrl-C, holding what was recorded. A run that
+    diverges stops, warns with `DivergenceWarning` and keeps the steps before. A basis that is too small for the run
+    warns with `TruncationWarning`, a checkpoint that cannot be written with `CheckpointWarning`.
     """
     replicates = checks.integer("replicates", replicates, at_least=1)
     if progress is not None:
@@ -96,46 +102,56 @@ def train(
     if isinstance(task, Task):
         warn_of_scale(task, stacklevel=3)
     make_room()
+    place = None if checkpoint is None else Place.of(checkpoint)
+    kept = None if place is None else place.read()
     simulation = initialize(
         net,
         task,
         rule,
         width=width,
-        optimizer=optimizer,
+        optimizer=optimizer if kept is None else kept.optimizer(optimizer),
         steps=steps,
         batches=batches,
-        record=record,
+        record=record if kept is None else kept.record(record),
         seed=seed,
         centred=centred,
         precision=precision,
         replicates=replicates,
         progress=progress,
     )
-    record, recorded = simulation.record, range(0, steps + 1, simulation.record.every)
+    recorded = range(0, steps + 1, simulation.record.every)
     simulation.check_memory(len(recorded), replicates)
+    course, keeper = loop.Course.of(replicates, simulation.together(replicates)), None
+    if place is not None:
+        check_memory(simulation, len(recorded), replicates)
+        called = identity(simulation, replicates, record, left_open(optimizer))
+        if kept is not None:
+            kept.check(called, steps)
+            course = kept.course(simulation, replicates, recorded)
+            simulation = dataclasses.replace(simulation, left_out=kept.left_out)
+        keeper = FileKeeper(place, simulation, called, course, kept)
+        del kept
     _warn_of_what_is_left_out(simulation)
     _warn_of_rounding(simulation)
-    recordings: list[Recording] = []
     interruption: KeyboardInterrupt | None = None
     infinite = isinstance(simulation.width, Infinite)
     bar = progress_bar(
         progress,
+        initial=course.taken,
         total=replicates * recorded[-1],
         desc=f"{type(simulation.rule).__name__}, width {'∞' if infinite else simulation.width.size}",
         unit="step",
     )
     with at_precision(precision), watched() as watch:
         with bar:
-            for replicate in range(replicates):
-                recordings.append(Recording(recorded, record))
-                try:
-                    _run(simulation, replicate, recordings[-1], bar, watch)
-                except KeyboardInterrupt as caught:
-                    interruption = caught
-                    break
-        configuration = {**simulation.configuration(replicates), "seconds": time.perf_counter() - began}
-        result = simulation.result(recordings, {"configuration": json.dumps(configuration)})
-    _warn_of_divergence(recordings, float(simulation.optimizer.step_size), type(simulation.rule).__name__)
+            try:
+                loop.run(simulation, course, recorded, bar, watch, keeper)
+            except KeyboardInterrupt as caught:
+                interruption = caught
+        seconds = time.perf_counter() - began + (0 if keeper is None else keeper.before)
+        configuration = {**simulation.configuration(replicates), "seconds": seconds}
+        result = simulation.result(course.recordings, {"configuration": json.dumps(configuration)})
+    _warn_of_divergence(course.recordings, float(simulation.optimizer.step_size), type(simulation.rule).__name__)
     _warn_of_rise(result)
     _warn_of_truncation(result, simulation)
     if interruption is None and watch.number is not None:  # it came after the last look at signals
@@ -190,32 +206,6 @@ def initialize(
         return simulation
     size = suggested(net, task, rule, float(optimizer.momentum), batches, seed=seed, progress=progress, stacklevel=4)
     return simulation.with_step_size(size)
-
-
-def _run(simulation: Simulation, replicate: int, recording: Recording, bar: tqdm, watch: Watch) -> None:
-    """One replicate, from initialisation to the last recorded step, or to where it diverges."""
-    program, settings = simulation.program, simulation.settings
-    state, piece = simulation.start(replicate), 1
-    for recorded in recording.steps:
-        watch.check()
-        state, record = step.compiled_advance(program, settings, state)
-        recording.add(record, state)
-        if recording.diverged_at >= 0 or recorded == recording.steps[-1]:
-            break
-        bar.update(1)
-        left = recording.steps.step - 1
-        while left > 0:
-            taken, began = min(left, piece), time.perf_counter()
-            state = step.compiled_proceed(program, settings, state, taken)
-            state.step.block_until_ready()
-            bar.update(taken)
-            left -= taken
-            watch.check()
-            took = time.perf_counter() - began
-            if took > _PIECE:
-                piece = max(piece // 2, 1)
-            elif took < _PIECE / 2 and taken == piece:
-                piece *= 2
 
 
 def _warn_of_what_is_left_out(simulation: Simulation) -> None:
