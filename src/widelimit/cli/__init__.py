@@ -84,7 +84,7 @@ def _help(arguments: list[str]) -> int:
 
 def _run(name: str, *arguments: str) -> int:
     if name == "train":
-        if not {"-h", "--help"} & set(arguments):
+        if not {"-h", "--help", "--plan"} & set(arguments):
             # A file that is in the way is seen before the options are read, for which jax has to be imported.
             output, _ = tyro.cli(destinations.Output, prog="widelimit train", args=arguments, return_unknown_args=True)
             destinations.check(output.out, output.overwrite)

@@ -11,12 +11,13 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from .. import simulation
 from ..results import summary
 from ..simulation import training
-from . import destinations
+from . import compiled, destinations
 from .config import Configuration, read
 from .destinations import Output
-from .messages import DIVERGED, diverged, say, warnings_said
+from .messages import DIVERGED, MISTAKE, diverged, say, warnings_said
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,13 @@ class Train(Configuration, Output):
     """Train a network and save what it went through.
 
     Every option can stand in a TOML file, in the tables [task], [network], [rule], [width], [optimizer], [batches],
-    [record] and [run], and on the command line, which wins. Ctrl-C saves what was recorded. Exit codes: 0 done; 2 a
-    mistake in the options; 3 the run diverged, and the steps before are saved; 130 interrupted.
+    [record] and [run], and on the command line, which wins. Ctrl-C saves what was recorded. With --plan nothing is
+    trained or written. Exit codes: 0 done; 2 a mistake in the options, or a plan that does not fit in memory; 3 the run
+    diverged, and the steps before are saved; 130 interrupted.
     """
 
+    plan: bool = False
+    """Print what the run will take (memory by its parts, time from a few steps) and what would make it fit, and end."""
     config: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CONFIG.TOML]")] = None
     """A TOML file with any of these tables."""
 
@@ -35,11 +39,17 @@ class Train(Configuration, Output):
 def run(arguments: Sequence[str]) -> int:
     """Train, save and summarise; returns the exit code."""
     options = parsed(arguments)
-    destinations.check(options.out, options.overwrite, inputs=[options.config])
+    if not options.plan:
+        destinations.check(options.out, options.overwrite, inputs=[options.config])
     task, net, rule = options.task.build(), options.network.build(), options.rule.build()
     groups = {name: getattr(options, name).build() for name in ("width", "optimizer", "batches", "record")}
+    if options.plan:
+        with warnings_said(), compiled.kept():
+            plan = simulation.plan(net, task, rule, **groups, **vars(options.run))
+        print(plan)
+        return 0 if plan.fits else MISTAKE
     code = 0
-    with warnings_said() as caught:
+    with warnings_said() as caught, compiled.kept():
         try:
             result = training.train(net, task, rule, **groups, **vars(options.run))
         except training.TrainingInterrupted as interruption:
