@@ -209,3 +209,21 @@ def test_the_doctor_says_where_they_are(root, monkeypatch, capsys):
     monkeypatch.setenv(compiled.SWITCH, "off")
     assert main(["doctor"]) == 0
     assert f"not kept: {compiled.SWITCH} is off" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_said_once_and_keeps_what_is_there(root, capsys):
+    with compiled.kept():
+        folder = next(root.glob("jaxlib-*"))
+    for name in ("a-cache", "a-atime"):
+        (folder / name).write_bytes(b"whole")
+    with compiled.kept():
+        for program in ("jit_f", "jit_g"):
+            warnings.warn(
+                f"Error writing persistent compilation cache entry for '{program}': OSError: [Errno 28] No space left",
+                stacklevel=1,
+            )
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "No space left" in said[0]
+    assert entries(root) == ["a-cache"]
+    assert compiled.place().folder == folder
