@@ -5,6 +5,9 @@ import os
 # Tests are many small programs, most of whose time is compilation: a fifth of it is saved. The slow set sets this to 0.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+# No test reads or writes the user's own compiled programs.
+os.environ["WIDELIMIT_COMPILATION_CACHE"] = "off"
+
 import pytest
 from jaxtyping import install_import_hook
 

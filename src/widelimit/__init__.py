@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         SignSymmetric,
         ThreeFactorHebbian,
     )
-    from .simulation import Simulation, initialize, suggest_step_size, train
+    from .simulation import Plan, Simulation, initialize, plan, suggest_step_size, train
     from .weights import Finite, Infinite
 
 __version__ = "0.1.0"
@@ -78,6 +78,7 @@ __all__ = [
     "Logistic",
     "Loss",
     "Nonlinearity",
+    "Plan",
     "PrecisionWarning",
     "ReLU",
     "Record",
@@ -102,6 +103,7 @@ __all__ = [
     "initialize",
     "load",
     "observables",
+    "plan",
     "result",
     "save",
     "scaled",

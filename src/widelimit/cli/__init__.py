@@ -1,8 +1,9 @@
 """The command line `widelimit`: train, resume, show, report, compare, figure, demo and doctor.
 
-Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for; 3 the run diverged, and what came
-before is saved; 4 the file that was named could not be written, and the result is in another that is named; 129, 130
-and 143 stopped by SIGHUP, Ctrl-C and SIGTERM, and what was recorded is saved.
+Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for, or a plan that does not fit in
+memory; 3 the run diverged, and what came before is saved; 4 the file that was named could not be written, and the
+result is in another that is named; 129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM, and what was recorded is
+saved.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _help(arguments: list[str]) -> int:
 
 def _run(name: str, *arguments: str) -> int:
     if name == "train":
-        if not {"-h", "--help"} & set(arguments):
+        if not {"-h", "--help", "--plan"} & set(arguments):
             # A file that is in the way is seen before the options are read, for which jax has to be imported.
             output, _ = tyro.cli(destinations.Output, prog="widelimit train", args=arguments, return_unknown_args=True)
             destinations.check(output.out, output.overwrite)

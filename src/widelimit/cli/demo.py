@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import destinations
+from . import compiled, destinations
 from .messages import DIVERGED, INTERRUPTED, diverged, say, warnings_said
 
 
@@ -39,7 +39,7 @@ class Demo:
         from .show import draw
 
         plan, code, runs = QUICK if self.quick else Plan(), 0, {}
-        with warnings_said() as caught:
+        with warnings_said() as caught, compiled.kept():
             try:
                 train_all(plan, runs)
             except KeyboardInterrupt as interruption:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .. import formatting
 from ..memory import available_memory
 from ..results import summary
+from . import compiled
 from .messages import FAULT, say
 
 _LIBRARIES = (
@@ -26,6 +27,8 @@ _LIBRARIES = (
     "h5py",
     "matplotlib",
     "tyro",
+    "platformdirs",
+    "filelock",
 )
 
 
@@ -47,6 +50,7 @@ class Doctor:
         rows.append(("devices", ", ".join(f"{device.device_kind} ({device.platform})" for device in jax.devices())))
         rows.append(("cores", str(os.cpu_count())))
         rows.append(("free memory", formatting.memory(available_memory())))
+        rows.append(("compiled programs", compiled.place().described()))
         print("\n".join(summary.aligned(rows)), flush=True)
         print("\nWhat some releases of jax get wrong:")
         width = max(map(len, (*canaries.CANARIES, *canaries.AVOIDED)))

@@ -13,7 +13,7 @@ import tyro
 
 from .. import files, formatting
 from ..checks import ArgumentError
-from . import destinations
+from . import compiled, destinations
 from .messages import say
 
 NUMBERS = range(1, 8)
@@ -50,8 +50,9 @@ class Figure:
                 destinations.check(self._path(number, suffix), self.overwrite)
         from .. import paper
 
-        for number in numbers:
-            self._make(paper.figure(number))
+        with compiled.kept():
+            for number in numbers:
+                self._make(paper.figure(number))
         return 0
 
     def _make(self, figure) -> None:

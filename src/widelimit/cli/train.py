@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import tyro
 import xarray as xr
 
+from .. import simulation
 from ..results import summary
 from ..simulation import training
 from ..simulation.checkpoint import Place
-from . import config, destinations
+from . import compiled, config, destinations
 from .config import Configuration, read
 from .destinations import Output
-from .messages import DIVERGED, diverged, say, warnings_said
+from .messages import DIVERGED, MISTAKE, diverged, say, warnings_said
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,13 @@ class Train(Configuration, Output):
     """Train a network and save what it went through.
 
     Every option can stand in a TOML file, in the tables [task], [network], [rule], [width], [optimizer], [batches],
-    [record] and [run], and on the command line, which wins. Ctrl-C saves what was recorded. Exit codes: 0 done; 2 a
-    mistake in the options; 3 the run diverged, and the steps before are saved; 130 interrupted.
+    [record] and [run], and on the command line, which wins. Ctrl-C saves what was recorded. With --plan nothing is
+    trained or written. Exit codes: 0 done; 2 a mistake in the options, or a plan that does not fit in memory; 3 the run
+    diverged, and the steps before are saved; 130 interrupted.
     """
 
+    plan: bool = False
+    """Print what the run will take (memory by its parts, time from a few steps) and what would make it fit, and end."""
     config: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CONFIG.TOML]")] = None
     """A TOML file with any of these tables."""
 
@@ -36,7 +40,16 @@ class Train(Configuration, Output):
 def run(arguments: Sequence[str]) -> int:
     """Train, save and summarise; returns the exit code."""
     options = parsed(arguments)
-    return trained(options, options, inputs=[options.config])
+    return planned(options) if options.plan else trained(options, options, inputs=[options.config])
+
+
+def planned(options: Any) -> int:
+    """Say what a configuration will take; returns the exit code."""
+    run = {name: value for name, value in vars(options.run).items() if name != "checkpoint"}
+    with warnings_said(), compiled.kept():
+        plan = simulation.plan(**_built(options), **run)
+    print(plan)
+    return 0 if plan.fits else MISTAKE
 
 
 def trained(options: Any, output: Output, *, inputs: Sequence[Path | None] = ()) -> int:
@@ -52,17 +65,21 @@ def trained(options: Any, output: Output, *, inputs: Sequence[Path | None] = ())
         command = {"tables": config.tables(options), "out": str(output.out.absolute())}
         run = run | {"checkpoint": Place(place, command)}
     destinations.check(output.out, output.overwrite, inputs=inputs)
-    task, net, rule = options.task.build(), options.network.build(), options.rule.build()
-    groups = {name: getattr(options, name).build() for name in ("width", "optimizer", "batches", "record")}
-    code = 0
-    with warnings_said() as caught:
+    arguments, code = _built(options), 0
+    with warnings_said() as caught, compiled.kept():
         try:
-            result = training.train(net, task, rule, **groups, **run)
+            result = training.train(**arguments, **run)
         except training.TrainingInterrupted as interruption:
             result, code = interruption.result, interruption.code
     if diverged(caught) and not code:
         code = DIVERGED
     return _keep(result, output, code, run["checkpoint"])
+
+
+def _built(options: Any) -> dict[str, Any]:
+    """What is trained, and how: the arguments of the tables but for [run]."""
+    names = {"net": "network"} | {name: name for name in ("task", "rule", "width", "optimizer", "batches", "record")}
+    return {argument: getattr(options, table).build() for argument, table in names.items()}
 
 
 def parsed(arguments: Sequence[str]) -> Train:

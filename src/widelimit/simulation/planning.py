@@ -187,18 +187,28 @@ def recorded_kernels(
 def check_memory(
     program: Program, settings: Settings, rule: Rule, recorded: int, replicates: int, two_time: bool
 ) -> None:
-    """Raise if the run needs more memory than there is; shapes alone are traced, nothing is allocated."""
+    """Raise if the run needs more memory than there is, by [`memory_parts`]."""
+    parts = memory_parts(program, settings, rule, recorded, replicates, two_time)
+    require_memory(
+        sum(parts.values()),
+        parts=parts,
+        remedy="Lower width or particles, raise record.every, record fewer kernels or samples, or lower replicates.",
+    )
+
+
+def memory_parts(
+    program: Program, settings: Settings, rule: Rule, recorded: int, replicates: int, two_time: bool
+) -> dict[str, float]:
+    """The bytes that a run needs, by what they are for; shapes alone are traced, nothing is allocated.
+
+    The network counts twice, because a step makes the next state beside the last one.
+    """
     state = jax.eval_shape(lambda settings: step.start(program, settings, rule, None), settings)
     _, record = jax.eval_shape(functools.partial(step.advance, program), settings, state)
     fields = record.pop("fields", {})
     kept = _bytes(record) * recorded * replicates
     passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
-    network = 2 * _bytes(state)
-    require_memory(
-        network + kept + passing,
-        parts={"the network": network, "what is recorded": kept, "fields and two-time kernels": passing},
-        remedy="Lower width or particles, raise record.every, record fewer kernels or samples, or lower replicates.",
-    )
+    return {"the network": 2 * _bytes(state), "what is recorded": kept, "fields and two-time kernels": passing}
 
 
 def _bytes(tree: Any) -> int:

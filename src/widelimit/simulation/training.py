@@ -28,7 +28,7 @@ from ..precision import at_precision
 from ..problem import Batches, Task
 from ..problem.scaling import warn_of_scale
 from ..programs import make_room
-from ..progress import progress_bar
+from ..progress import announcing_bar
 from ..results import Record, summary
 from ..rules import Rule
 from ..weights import Infinite, Width, scatters
@@ -135,8 +135,9 @@ def train(
     _warn_of_rounding(simulation)
     interruption: KeyboardInterrupt | None = None
     infinite = isinstance(simulation.width, Infinite)
-    bar = progress_bar(
+    bar = announcing_bar(
         progress,
+        simulation.record.every * len(course.groups[0]),
         initial=course.taken,
         total=replicates * recorded[-1],
         desc=f"{type(simulation.rule).__name__}, width {'∞' if infinite else simulation.width.size}",
