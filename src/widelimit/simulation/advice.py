@@ -11,7 +11,7 @@ from .. import formatting
 from ..checks import ArgumentError
 from ..precision import at_precision
 from ..results import Record
-from ..weights import Finite, Infinite, Width
+from ..weights import Finite, Infinite
 from . import planning
 from .simulation import Simulation
 
@@ -123,12 +123,10 @@ def _replicates(arguments: Mapping[str, Any], share: float) -> Iterator[Change]:
 
 def _widths(arguments: Mapping[str, Any], parts: Mapping[str, float], available: float) -> Iterator[Change]:
     kept = parts["what is recorded"]
-    width, room = arguments["width"], available - kept
+    width, room = planning.as_width(arguments["width"]), available - kept
     if room <= 0:
         return
-    if not isinstance(width, Width):
-        width = Infinite() if math.isinf(width) else Finite(int(width))
-    needed, largest = sum(parts.values()) - kept, width.size
+    needed, largest = sum(parts.values()) - kept, Simulation.of(**arguments).width.size
     power = 1 if isinstance(width, Infinite) else 0.5
     size = _rounded(largest * min((room / needed) ** power, 0.99))
     while size >= 1:
