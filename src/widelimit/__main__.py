@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
+from .interrupts import ignore, raised
+
 
 def main() -> int:
     """Run the command line, and return its exit code; Ctrl-C is one line, also while the program is being imported."""
-    try:
-        from .cli import main as command_line
+    with raised():
+        try:
+            from .cli import main as command_line
 
-        code = command_line()
-    except KeyboardInterrupt:
-        print("widelimit: Interrupted before there was anything to keep.", file=sys.stderr)
-        code = 130
+            code = command_line()
+        except KeyboardInterrupt as interruption:
+            print("widelimit: Interrupted before there was anything to keep.", file=sys.stderr)
+            code = getattr(interruption, "code", 130)
+    ignore()
     if code > 128:
         # A computation that still runs in another thread crashes while the interpreter takes itself apart.
         sys.stdout.flush()

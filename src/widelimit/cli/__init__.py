@@ -18,7 +18,7 @@ import tyro
 
 from .. import __version__
 from ..checks import ArgumentError
-from ..interrupts import raised
+from ..interrupts import run
 from . import destinations
 from .messages import INTERRUPTED, MISTAKE, say
 
@@ -58,21 +58,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if arguments[0] not in COMMANDS:
             return _help(arguments)
-        with raised():
-            return _run(*arguments)
+        code = run(lambda: _run(*arguments))
+        sys.stdout.flush()  # what it is written to may be full, too
+        return code
     except (ArgumentError, FileNotFoundError, FileExistsError) as error:
         say(str(error))
         return MISTAKE
     except BrokenPipeError:
         # Whoever read the output has stopped, as in `widelimit show run.nc | head`; the interpreter shall not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 0
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _silence()
         say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return MISTAKE
     except KeyboardInterrupt as interruption:
-        say("Interrupted before there was anything to keep.")
+        kept = getattr(interruption, "kept", "")
+        say(f"Interrupted; {kept}" if kept else "Interrupted before there was anything to keep.")
         return getattr(interruption, "code", INTERRUPTED)
+
+
+def _silence() -> None:
+    """Let the standard output go nowhere: the interpreter writes what is left of it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help(arguments: list[str]) -> int:

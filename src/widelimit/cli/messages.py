@@ -18,7 +18,8 @@ INTERRUPTED = 130
 
 def say(sentence: str) -> None:
     """Print one sentence on the standard error, where it does not mix with results."""
-    print(f"widelimit: {sentence}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # where nothing can be said, the exit code is left
+        print(f"widelimit: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

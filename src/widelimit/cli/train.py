@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 import xarray as xr
 
+from ..interrupts import hold
 from ..results import summary
 from ..simulation import training
 from . import destinations
@@ -40,10 +41,12 @@ def run(arguments: Sequence[str]) -> int:
     groups = {name: getattr(options, name).build() for name in ("width", "optimizer", "batches", "record")}
     code = 0
     with warnings_said() as caught:
+        hold(pieces=1)
         try:
             result = training.train(net, task, rule, **groups, **vars(options.run))
         except training.TrainingInterrupted as interruption:
             result, code = interruption.result, interruption.code
+        hold()
     if diverged(caught) and not code:
         code = DIVERGED
     return _keep(result, options, code)
