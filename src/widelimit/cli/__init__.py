@@ -55,10 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments == ["--version"]:
             print(f"widelimit {__version__}")
-            return 0
-        if arguments[0] not in COMMANDS:
-            return _help(arguments)
-        code = run(lambda: _run(*arguments))
+            code = 0
+        elif arguments[0] not in COMMANDS:
+            code = _help(arguments)
+        else:
+            code = run(lambda: _run(*arguments))
         sys.stdout.flush()  # what it is written to may be full, too
         return code
     except (ArgumentError, FileNotFoundError, FileExistsError) as error:
