@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +19,7 @@ from .. import __version__
 from ..checks import ArgumentError
 from ..interrupts import run
 from . import destinations
-from .messages import INTERRUPTED, MISTAKE, say
+from .messages import INTERRUPTED, MISTAKE, say, silence
 
 COMMANDS = {
     "train": "Train a network and save what it went through.",
@@ -67,24 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except BrokenPipeError:
         # Whoever read the output has stopped, as in `widelimit show run.nc | head`; the interpreter shall not complain.
-        _silence()
+        silence(sys.stdout)
         return 0
     except OSError as error:
         try:
             sys.stdout.flush()
         except OSError:
-            _silence()
+            silence(sys.stdout)
         say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return MISTAKE
     except KeyboardInterrupt as interruption:
         kept = getattr(interruption, "kept", "")
         say(f"Interrupted; {kept}" if kept else "Interrupted before there was anything to keep.")
         return getattr(interruption, "code", INTERRUPTED)
-
-
-def _silence() -> None:
-    """Let the standard output go nowhere: the interpreter writes what is left of it when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help(arguments: list[str]) -> int:
