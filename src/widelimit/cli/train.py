@@ -26,7 +26,8 @@ class Train(Configuration, Output):
 
     Every option can stand in a TOML file, in the tables [task], [network], [rule], [width], [optimizer], [batches],
     [record] and [run], and on the command line, which wins. Ctrl-C saves what was recorded. Exit codes: 0 done; 2 a
-    mistake in the options; 3 the run diverged, and the steps before are saved; 130 interrupted.
+    mistake in the options; 3 the run diverged, and the steps before are saved; 4 saved elsewhere, because the file that
+    was named could not be written; 129, 130 and 143 interrupted.
     """
 
     config: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[CONFIG.TOML]")] = None
