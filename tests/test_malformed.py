@@ -268,9 +268,9 @@ def test_a_fault_of_the_library_is_not_said_to_be_that_of_a_result(wrong, monkey
 
     loaded = wl.load(wl.save(run(), tmp_path / "run.nc"))
     monkeypatch.setattr(summary, "setting", fail)
-    for intact in (run(), loaded, run().isel(replicate=0)):
+    for result in (run(), loaded, run().isel(replicate=0)):
         with pytest.raises(type(wrong)) as caught:
-            summary.lines(intact)
+            summary.lines(result)
         assert caught.value is wrong
     by_name = run().assign_attrs(configuration='{"net": "mine", "rule": {}, "loss": {}}')
     nan = run().assign(loss=run()["loss"] * np.nan)
