@@ -128,6 +128,8 @@ _EXAMPLE = f"feature_kernel ({', '.join(VARIABLES['feature_kernel'].dims)})"
 
 
 def _nothing_wrong(argument: object) -> bool:
+    if isinstance(argument, xr.Dataset):
+        return intact(argument)
     if isinstance(argument, Mapping):
         return all(isinstance(result, xr.Dataset) and intact(result) for result in argument.values())
-    return argument is None or isinstance(argument, bool) or (isinstance(argument, xr.Dataset) and intact(argument))
+    return argument is None or isinstance(argument, bool)
