@@ -13,6 +13,7 @@ import pytest
 from helpers import small_task
 
 import widelimit as wl
+from widelimit import interrupts
 from widelimit.interrupts import Interrupted, raised, watched
 from widelimit.simulation import grouping, training
 
@@ -58,6 +59,112 @@ def test_signals_of_schedulers_are_interruptions_within_the_command_line_alone()
             os.kill(os.getpid(), signal.SIGTERM)
             assert watch.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def signalled(number=signal.SIGTERM):
+    """Signal, and give the main thread the time to look."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.3)
+
+
+def test_a_command_with_nothing_to_keep_is_not_waited_for():
+    never, after = threading.Event(), []
+
+    def work():
+        signalled()
+        never.wait()
+        after.append(1)
+
+    with pytest.raises(Interrupted) as caught:
+        interrupts.run(work)
+    assert (caught.value.code, caught.value.kept, after) == (143, "", [])
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    never.set()
+
+
+def test_a_command_with_something_to_keep_is_waited_for():
+    done = []
+
+    def work(pieces):
+        interrupts.hold(pieces)
+        with watched() as watch:
+            for _ in range(pieces + 1):
+                watch.check()
+            signalled()
+            done.append("not cut short")
+            with contextlib.suppress(KeyboardInterrupt):
+                watch.check()
+                done.append("never here")
+        signalled()  # the same signal, sent twice
+        interrupts.kept("all is in files.")
+        time.sleep(0.3)
+        done.append("saved")
+        return 7
+
+    for pieces in (0, 2):
+        done.clear()
+        assert interrupts.run(lambda pieces=pieces: work(pieces)) == 7
+        assert done == ["not cut short", "saved"]
+
+
+def test_a_signal_that_nobody_has_looked_for_ends_a_command_once_all_is_in_files():
+    done, never = [], threading.Event()
+
+    def work():
+        interrupts.hold()
+        signalled()
+        with interrupts.saving():
+            interrupts.kept("all is in files.")
+            time.sleep(0.3)
+            done.append("saved")
+        time.sleep(0.3)
+        never.wait()
+        done.append("never here")
+
+    with pytest.raises(Interrupted) as caught:
+        interrupts.run(work)
+    assert caught.value.kept == "all is in files."
+    assert done == ["saved"]
+    never.set()
+
+    with pytest.raises(Interrupted) as caught:  # where the command ends by itself meanwhile
+        interrupts.run(lambda: (interrupts.hold(), signalled(signal.SIGINT), 0)[-1])
+    assert caught.value.code == 130
+
+
+def test_a_second_signal_is_not_waited_for_but_a_file_is(monkeypatch):
+    monkeypatch.setattr(interrupts, "_TWICE", 0.1)
+    done, never = [], threading.Event()
+
+    def work():
+        interrupts.hold()
+        with interrupts.saving():
+            signalled()
+            signalled()
+            done.append("saved")
+        time.sleep(0.3)
+        never.wait()
+
+    with pytest.raises(Interrupted):
+        interrupts.run(work)
+    assert done == ["saved"]
+    never.set()
+
+
+def test_what_a_command_raises_is_raised():
+    for error in (ValueError("a"), SystemExit(3), KeyboardInterrupt()):
+
+        def work(error=error):
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            interrupts.run(work)
+        assert caught.value is error
+    results = []
+    thread = threading.Thread(target=lambda: results.append(interrupts.run(lambda: 5)))
+    thread.start()
+    thread.join()
+    assert results == [5]
 
 
 def test_a_run_is_interrupted_between_two_pieces_and_keeps_what_it_has(monkeypatch):

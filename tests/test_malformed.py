@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import widelimit as wl
 from widelimit import plots, report, results
 from widelimit.results import summary
+from widelimit.results.legal import intact
 
 EXAMPLES = settings(
     max_examples=120,
@@ -258,3 +259,30 @@ def test_results(use, data, tmp_path_factory):
     with warnings.catch_warnings(), contextlib.suppress(wl.ArgumentError):
         warnings.simplefilter("ignore")
         USES[use](result, tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("wrong", [ValueError("a"), KeyError("b"), AttributeError("c")], ids=lambda wrong: str(wrong))
+def test_a_fault_of_the_library_is_not_said_to_be_that_of_a_result(wrong, monkeypatch, tmp_path):
+    def fail(*arguments):
+        raise wrong
+
+    loaded = wl.load(wl.save(run(), tmp_path / "run.nc"))
+    monkeypatch.setattr(summary, "setting", fail)
+    for result in (run(), loaded, run().isel(replicate=0)):
+        with pytest.raises(type(wrong)) as caught:
+            summary.lines(result)
+        assert caught.value is wrong
+    by_name = run().assign_attrs(configuration='{"net": "mine", "rule": {}, "loss": {}}')
+    nan = run().assign(loss=run()["loss"] * np.nan)
+    for cut in (run().isel(step=0), run().drop_vars("target"), run().drop_vars("time"), by_name, nan):
+        with pytest.raises(wl.ArgumentError, match="lines cannot take"):
+            summary.lines(cut)
+
+
+def test_what_is_trained_and_solved_is_intact():
+    options = dict(optimizer=wl.SGD(0.05), steps=2, replicates=2)
+    for record in (wl.Record(fields=True, two_time=True), wl.Record(samples=(0, 1), test_kernels=True)):
+        assert intact(wl.train(wl.MLP(1, wl.Tanh()), TASK, width=8, record=record, **options))
+    many = wl.Task(X, np.eye(4, 3))
+    assert intact(wl.train(wl.MLP(1, wl.Tanh()), many, width=8, **options))
+    assert intact(wl.theory.linear(wl.MLP(2, wl.Linear()), TASK, optimizer=wl.SGD(0.05), steps=2))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from .checks import ArgumentError
+from .interrupts import saving
+
+_SUFFIX = ".part"
+_ABANDONED = 3600  # seconds after which nothing writes any more to a file that is to take another's place
 
 
 def destination(path: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -41,11 +48,19 @@ def write(path: str | os.PathLike[str], content: bytes | memoryview, *, overwrit
 
     The bytes go to a file beside it, which takes its place at once when it is complete, whatever ends the process, and
     however full the disk is. Of several that write one file without `overwrite`, one does, and the others are refused.
+    What a process left that was killed while it wrote to the same place, more than an hour ago, is removed.
 
     **Raises:** as [`destination`]; `OSError` if the bytes cannot be written.
     """
     place = destination(path, overwrite)
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:50]}.", suffix=".part")
+    with saving():
+        _clear(place)
+        _write(path, place, content, overwrite)
+    return Path(path)
+
+
+def _write(path: str | os.PathLike[str], place: Path, content: bytes | memoryview, overwrite: bool) -> None:
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=_prefix(place), suffix=_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -58,7 +73,18 @@ def write(path: str | os.PathLike[str], content: bytes | memoryview, *, overwrit
             _place(name, place, path)
     finally:
         Path(name).unlink(missing_ok=True)
-    return Path(path)
+
+
+def _prefix(place: Path) -> str:
+    return f".{place.name[:50]}."
+
+
+def _clear(place: Path) -> None:
+    """Remove what writers that were killed have left beside a file."""
+    with contextlib.suppress(OSError):
+        for part in place.parent.glob(f"{glob.escape(_prefix(place))}????????{_SUFFIX}"):
+            if time.time() - part.lstat().st_mtime > _ABANDONED:
+                part.unlink(missing_ok=True)
 
 
 def _place(name: str, place: Path, path: str | os.PathLike[str]) -> None:

@@ -1,9 +1,9 @@
 """The command line `widelimit`: train, resume, show, report, compare, figure, demo and doctor.
 
-Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for, or a plan that does not fit in
-memory; 3 the run diverged, and what came before is saved; 4 the file that was named could not be written, and the
-result is in another that is named; 129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM, and what was recorded is
-saved.
+Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for, a file that could not be read or
+written, or a plan that does not fit in memory; 3 the run diverged, and what came before is saved; 4 a file that was named could not be written, and what it
+was to hold is in another that is named; 129, 130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM, and what there was to
+keep is saved.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 
@@ -19,9 +18,9 @@ import tyro
 
 from .. import __version__
 from ..checks import ArgumentError
-from ..interrupts import raised
+from ..interrupts import run
 from . import destinations
-from .messages import INTERRUPTED, MISTAKE, say
+from .messages import INTERRUPTED, MISTAKE, say, silence
 
 COMMANDS = {
     "train": "Train a network and save what it went through.",
@@ -58,23 +57,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments == ["--version"]:
             print(f"widelimit {__version__}")
-            return 0
-        if arguments[0] not in COMMANDS:
-            return _help(arguments)
-        with raised():
-            return _run(*arguments)
+            code = 0
+        elif arguments[0] not in COMMANDS:
+            code = _help(arguments)
+        else:
+            code = run(lambda: _run(*arguments))
+        sys.stdout.flush()  # what it is written to may be full, too
+        return code
     except (ArgumentError, FileNotFoundError, FileExistsError) as error:
         say(str(error))
         return MISTAKE
     except BrokenPipeError:
         # Whoever read the output has stopped, as in `widelimit show run.nc | head`; the interpreter shall not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            silence(sys.stdout)
         say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return MISTAKE
     except KeyboardInterrupt as interruption:
-        say("Interrupted before there was anything to keep.")
+        kept = getattr(interruption, "kept", "")
+        say(f"Interrupted; {kept}" if kept else "Interrupted before there was anything to keep.")
         return getattr(interruption, "code", INTERRUPTED)
 
 

@@ -14,8 +14,8 @@ class Demo:
     """Train two classes of handwritten digits by five rules, at infinite width and in networks of 1000 neurons.
 
     Prints a table, and writes demo.nc and demo.png. It takes a minute and a half on two cores. Exit codes: 0
-    done; 2 a mistake in the options; 3 a run diverged, and the steps before are kept; 130 interrupted, and the rules
-    that had run at both widths are kept.
+    done; 2 a mistake in the options; 3 a run diverged, and the steps before are kept; 4 a file could not be written,
+    and is in another place; 129, 130 and 143 interrupted, and the rules that had run at both widths are kept.
     """
 
     out: Path = Path("widelimit-demo")
@@ -55,7 +55,7 @@ class Demo:
         )
         print("\n".join(comparison.lines(result)), flush=True)
         file, rescued = destinations.keep(result, file, self.overwrite)
-        draw(plots.comparison(result), picture, self.overwrite)
+        picture, elsewhere = draw(plots.comparison(result), picture, self.overwrite)
         print(f"\nSaved in {file}, drawn in {picture}. To go on in Python:")
         print(f'  runs = widelimit.load("{file}"); runs["loss"].sel(rule="{result["rule"].values[0]}", width=math.inf)')
-        return code or rescued or (DIVERGED if diverged(caught) else 0)
+        return code or rescued or elsewhere or (DIVERGED if diverged(caught) else 0)

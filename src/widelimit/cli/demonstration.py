@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from ..interrupts import hold
 from ..networks import MLP, Gated, ReLU, Tanh
 from ..optimizers import SGD
 from ..problem import datasets
@@ -94,3 +95,5 @@ def train_all(plan: Plan, runs: dict[str, dict[float, xr.Dataset]]) -> None:
             replicates=plan.replicates,
             progress=False,
         )
+        if len(runs[name]) == len(plan.widths):
+            hold()

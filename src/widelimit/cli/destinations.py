@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
 from ..checks import ArgumentError
-from ..interrupts import watched
+from ..interrupts import kept, saving
 from .messages import RESCUED, say
 
 if TYPE_CHECKING:
@@ -59,16 +59,44 @@ def keep(result: xr.Dataset, path: Path, overwrite: bool) -> tuple[Path, int]:
 
     **Returns:** where it went, and the exit code: 0, or `RESCUED` if that is another place.
 
-    **Raises:** `OSError` if it can be written in neither place.
+    **Raises:** `ArgumentError` if it can be written in neither place.
     """
     from .. import results  # with xarray, which nobody has to wait for who is refused
 
-    with watched():  # what ended the run, or what ends the program now, comes after this
+    return _kept(path, lambda place: results.save(result, place, overwrite=overwrite))
+
+
+def put(content: bytes, path: Path, overwrite: bool) -> tuple[Path, int]:
+    """Write a picture, a page or numbers in the way of [`keep`]."""
+    return _kept(path, lambda place: files.write(place, content, overwrite=overwrite))
+
+
+def _kept(path: Path, write: Callable[[Path], Path]) -> tuple[Path, int]:
+    with saving():
         try:
-            return results.save(result, path, overwrite=overwrite), 0
+            place, code = write(path), 0
         except (OSError, ArgumentError) as error:
-            reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        say(f"{path} could not be written ({reason}).")
-        rescued = results.save(result, Path(tempfile.mkdtemp(prefix="widelimit-")) / path.name)
-        say(f"The result is in {rescued} instead.")
-        return rescued, RESCUED
+            say(f"{path} could not be written ({_reason(error)}).")
+            place, code = _rescued(path, write), RESCUED
+        kept(f"{path} is written." if code == 0 else f"what {path} was to hold is in {place}.")
+    return place, code
+
+
+def _rescued(path: Path, write: Callable[[Path], Path]) -> Path:
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="widelimit-"))
+        place = write(folder / path.name)
+    except (OSError, ArgumentError) as error:
+        if folder is not None:
+            folder.rmdir()
+        raise ArgumentError(
+            f"Nor could it be written to the temporary folder ({_reason(error)}), so it is lost: make room, or set "
+            "TMPDIR to a folder that has some, and run again."
+        ) from error
+    say(f"It is in {place} instead.")
+    return place
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).rstrip(".")

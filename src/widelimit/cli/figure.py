@@ -7,14 +7,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from .. import files, formatting
+from .. import formatting
 from ..checks import ArgumentError
+from ..interrupts import kept
 from . import compiled, destinations
 from .messages import say
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 NUMBERS = range(1, 8)
 """The figures that there are: `paper.NUMBERS`, without what draws them, which is imported when it is needed."""
@@ -51,22 +55,34 @@ class Figure:
         from .. import paper
 
         with compiled.kept():
-            for number in numbers:
-                self._make(paper.figure(number))
-        return 0
+            return max(self._make(paper.figure(number)) for number in numbers)
 
-    def _make(self, figure) -> None:
+    def _make(self, figure) -> int:
         from .. import results
         from ..paper import computed, style
         from ..progress import announced
 
+        codes = []
+
+        def keep(result: xr.Dataset, path: Path) -> None:
+            codes.append(destinations.keep(result, path, overwrite=True)[1])
+
+        def put(content: bytes, suffix: str) -> Path:
+            place, code = destinations.put(content, self._path(figure.number, suffix), self.overwrite)
+            codes.append(code)
+            return place
+
+        folder = self.out / "results" / self._path(figure.number, "").name
         runs, seconds = computed(
             figure,
-            self.out / "results" / self._path(figure.number, "").name,
+            folder,
             quick=self.quick,
             recompute=self.recompute,
             announce=lambda names: announced(names, "run", say),
+            keep=keep,
         )
+        if not codes or not max(codes):
+            kept(f"what was computed is in {folder}, and the same command goes on from there.")
         parameters = figure.at(self.quick)
         claims = figure.claims(parameters, runs)
         print(f"Figure {figure.number}. {figure.title}\n")
@@ -82,15 +98,16 @@ class Figure:
             "versions": results.versions(),
         }
         text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
-        files.write(self._path(figure.number, "json"), text.encode("utf-8"), overwrite=self.overwrite)
+        put(text.encode("utf-8"), "json")
         with style.printed():
             picture = figure.draw(parameters, runs)
+            places = []
             for suffix in ("png", "pdf"):
                 content = io.BytesIO()
                 picture.savefig(content, format=suffix)
-                files.write(self._path(figure.number, suffix), content.getvalue(), overwrite=self.overwrite)
-        took = formatting.duration(seconds)
-        print(f"\nDrawn in {self._path(figure.number, 'png')} (and pdf, json); computed in {took}.\n")
+                places.append(put(content.getvalue(), suffix))
+        print(f"\nDrawn in {places[0]} (and pdf, json); computed in {formatting.duration(seconds)}.\n")
+        return max(codes)
 
     def _path(self, number: int, suffix: str) -> Path:
         name = f"figure{number}{'-quick' if self.quick else ''}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 from ..faults import DivergenceWarning
 
@@ -18,7 +20,15 @@ INTERRUPTED = 130
 
 def say(sentence: str) -> None:
     """Print one sentence on the standard error, where it does not mix with results."""
-    print(f"widelimit: {sentence}", file=sys.stderr, flush=True)
+    try:
+        print(f"widelimit: {sentence}", file=sys.stderr, flush=True)
+    except OSError:  # where nothing can be said, the exit code is left
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Let a stream that is closed or full go nowhere: the interpreter writes what is left of it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager

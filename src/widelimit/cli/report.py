@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from .. import files, results
+from .. import results
 from ..checks import ArgumentError
 from . import destinations
 
@@ -43,9 +43,9 @@ class Report:
 
         text = page(runs, title=self.title)
         content = text.encode("utf-8")
-        files.write(out, content, overwrite=self.overwrite)
+        out, code = destinations.put(content, out, self.overwrite)
         print(f"Written to {out} ({len(content) / 1e6:.1f} MB); open it in a browser.")
-        return 0
+        return code
 
 
 def names(paths: Sequence[Path]) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 import xarray as xr
 
-from .. import files, results
+from .. import results
 from ..checks import ArgumentError
 from ..results import combined, summary
 from . import comparison, destinations
@@ -45,9 +45,9 @@ class Show:
             print(f"No picture: {reason}")
             return 0
         destinations.check(picture, self.overwrite, inputs=[self.run_file])
-        draw(drawing, picture, self.overwrite)
+        picture, code = draw(drawing, picture, self.overwrite)
         print(f"Drawn in {picture}.")
-        return 0
+        return code
 
 
 def lines(result: xr.Dataset) -> list[str]:
@@ -62,12 +62,12 @@ def lines(result: xr.Dataset) -> list[str]:
     return text
 
 
-def draw(figure, path: Path, overwrite: bool) -> None:
-    """Save a figure, whole or not at all. **Raises:** `ArgumentError` for a suffix that names no picture format."""
+def draw(figure, path: Path, overwrite: bool) -> tuple[Path, int]:
+    """Save a figure as `keep` does a result. **Raises:** `ArgumentError` for a suffix that names no picture format."""
     known = figure.canvas.get_supported_filetypes()
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in known:
         raise ArgumentError(f"{path}: {suffix or 'no suffix'} is no picture format; use one of {', '.join(known)}.")
     content = io.BytesIO()
     figure.savefig(content, format=suffix, dpi=160)
-    files.write(path, content.getvalue(), overwrite=overwrite)
+    return destinations.put(content.getvalue(), path, overwrite)

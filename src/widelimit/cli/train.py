@@ -12,6 +12,7 @@ import tyro
 import xarray as xr
 
 from .. import simulation
+from ..interrupts import hold
 from ..results import summary
 from ..simulation import training
 from ..simulation.checkpoint import Place
@@ -28,7 +29,8 @@ class Train(Configuration, Output):
     Every option can stand in a TOML file, in the tables [task], [network], [rule], [width], [optimizer], [batches],
     [record] and [run], and on the command line, which wins. Ctrl-C saves what was recorded. With --plan nothing is
     trained or written. Exit codes: 0 done; 2 a mistake in the options, or a plan that does not fit in memory; 3 the run
-    diverged, and the steps before are saved; 130 interrupted.
+    diverged, and the steps before are saved; 4 saved elsewhere, because the file that was named could not be written;
+    129, 130 and 143 interrupted.
     """
 
     plan: bool = False
@@ -67,10 +69,12 @@ def trained(options: Any, output: Output, *, inputs: Sequence[Path | None] = ())
     destinations.check(output.out, output.overwrite, inputs=inputs)
     arguments, code = _built(options), 0
     with warnings_said() as caught, compiled.kept():
+        hold(pieces=1)
         try:
             result = training.train(**arguments, **run)
         except training.TrainingInterrupted as interruption:
             result, code = interruption.result, interruption.code
+        hold()
     if diverged(caught) and not code:
         code = DIVERGED
     return _keep(result, output, code, run["checkpoint"])

@@ -38,6 +38,7 @@ def computed(
     quick: bool = False,
     recompute: bool = False,
     announce: Callable[[list[str]], Iterable[str]] = iter,
+    keep: Callable[[xr.Dataset, Path], object] | None = None,
 ) -> tuple[Results, float]:
     """The results of a figure, from `folder` where it holds them for the same parameters, computed where not.
 
@@ -45,7 +46,7 @@ def computed(
 
     **Arguments:** `figure`; `folder`, which is made if need be; `quick`: the small version; `recompute`: nothing is
     read back; `announce` gets the names of what has to be computed and yields each before its turn, and may show
-    progress.
+    progress; `keep` writes a result to a path, and may write it elsewhere where that fails.
 
     **Returns:** the results by name, and the seconds that their computation took, whenever that was.
 
@@ -60,7 +61,7 @@ def computed(
     files = {name: folder / f"{name}.nc" for name in runs}
     results = {} if recompute else {name: _kept(path, parameters) for name, path in files.items()}
     for name in announce([name for name in runs if results.get(name) is None]):
-        results[name] = _kept_anew(files[name], parameters, runs[name])
+        results[name] = _kept_anew(files[name], parameters, runs[name], keep)
     ordered = {name: result for name in runs if (result := results[name]) is not None}
     return ordered, sum(float(result.attrs["seconds"]) for result in ordered.values())
 
@@ -75,11 +76,19 @@ def _kept(path: Path, parameters: Mapping[str, Any]) -> xr.Dataset | None:
     return result if result.attrs.get(_KEY) == _key(parameters) else None
 
 
-def _kept_anew(path: Path, parameters: Mapping[str, Any], compute: Callable[[], xr.Dataset]) -> xr.Dataset:
+def _kept_anew(
+    path: Path,
+    parameters: Mapping[str, Any],
+    compute: Callable[[], xr.Dataset],
+    keep: Callable[[xr.Dataset, Path], object] | None = None,
+) -> xr.Dataset:
     began = time.perf_counter()
     result = compute()
     result = result.assign_attrs({_KEY: _key(parameters), "seconds": time.perf_counter() - began})
-    save(result, path, overwrite=True)
+    if keep is None:
+        save(result, path, overwrite=True)
+    else:
+        keep(result, path)
     return result
 
 
