@@ -152,9 +152,10 @@ def train(
         seconds = time.perf_counter() - began + (0 if keeper is None else keeper.before)
         configuration = {**simulation.configuration(replicates), "seconds": seconds}
         result = simulation.result(course.recordings, {"configuration": json.dumps(configuration)})
-    _warn_of_divergence(course.recordings, float(simulation.optimizer.step_size), type(simulation.rule).__name__)
-    _warn_of_rise(result)
-    _warn_of_truncation(result, simulation)
+        # Still within: a signal that comes now must not take the result away.
+        _warn_of_divergence(course.recordings, float(simulation.optimizer.step_size), type(simulation.rule).__name__)
+        _warn_of_rise(result)
+        _warn_of_truncation(result, simulation)
     if interruption is None and watch.number is not None:  # it came after the last look at signals
         interruption = Interrupted(watch.number)
     if interruption is not None:
