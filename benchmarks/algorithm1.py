@@ -116,13 +116,12 @@ def main() -> None:
                 kernels[side].extend(result["ntk"].values)
                 if side == 0:
                     sweeps.append(result.sizes["sweep"])
-        kernels = tuple(np.array(side) for side in kernels)
         seconds = [median(side) for side in times]
-        spreads = [spread(side) for side in kernels]
+        spreads = [spread(np.array(side)) for side in kernels]
         for name, second, width in zip(costs, seconds, spreads, strict=True):
             costs[name].append(second)
             products[name].append(second * width**2)
-        distance, chance = apart(*kernels)
+        distance, chance = apart(*map(np.array, kernels))
         ratio = products["Algorithm 1"][-1] / products["`train`"][-1]
         say(
             f"| {steps} | {INPUTS * (steps + 1)} | {seconds[0]:.2f} ({min(times[0]):.2f}–{max(times[0]):.2f}) "

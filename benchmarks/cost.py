@@ -27,7 +27,7 @@ import xarray as xr
 
 import widelimit as wl
 from widelimit.precision import at_precision
-from widelimit.simulation.step import proceed
+from widelimit.simulation.step import compiled_proceed, proceed
 
 SAMPLES = 20
 NET = wl.MLP(3, wl.Tanh(), 1.0)
@@ -71,7 +71,7 @@ class Stepper:
         with at_precision(self.precision):
             began = time.perf_counter()
             # A step by hand copies the state first, as a run does not.
-            self.state = proceed(self.simulation.dynamics, self.simulation.settings, self.state, steps)
+            self.state = compiled_proceed(self.simulation.program, self.simulation.settings, self.state, steps)
             self.state.step.block_until_ready()
             return (time.perf_counter() - began) / steps * 1e3
 
@@ -111,7 +111,7 @@ def convolution() -> None:
         ]
         pairs = [[runner.run(runner.steps) for runner in runners] for _ in range(5)]
         dense, deferred = (median(times) for times in zip(*pairs, strict=True))
-        kept = runners[1].state.network.layers[1].sent_up.lasting.shape[0]
+        kept = runners[1].simulation.width.describe()["capacity"]
         ratio = median(a / b for a, b in pairs)
         say(f"| 4 × {positions} | {kept} | {dense:.0f} | {deferred:.1f} | {ratio:.1f} |")
     say()
@@ -282,8 +282,10 @@ def _operations(size: int, precision: str, dense: bool) -> float:
     runner = Stepper("counted", size, precision, dense)
     with at_precision(precision):
         simulation = runner.simulation
-        program = jax.jit(simulation.dynamics.proceed).lower(simulation.settings, runner.state, jnp.asarray(1))
-        return program.cost_analysis()["flops"]
+        lowered = jax.jit(proceed, static_argnums=0).lower(
+            simulation.program, simulation.settings, runner.state, jnp.asarray(1)
+        )
+        return (lowered.cost_analysis() or {})["flops"]
 
 
 def _timed(work) -> float:

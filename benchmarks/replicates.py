@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import widelimit as wl
 from widelimit.precision import at_precision
 from widelimit.simulation import step
+from widelimit.simulation.state import State
+from widelimit.weights import DenseWeights
 
 NET = wl.MLP(3, wl.Tanh(), 1.0)
 TURNS = 7
@@ -88,12 +90,17 @@ class PlainEnsemble:
             return jax.lax.fori_loop(0, steps, one, weights)
 
         # Copies, because the first step of the group uses up its own.
-        self.weights = [jnp.array(layer.matrix, copy=True) for layer in runs.group.network.layers]
+        self.weights = [jnp.array(matrix, copy=True) for matrix in matrices(runs.group)]
         self.origin = jax.vmap(output)(self.weights)
         self.step = jax.jit(jax.vmap(trained, (0, 0, None)), donate_argnums=0)
 
     def together(self, steps: int) -> None:
         self.weights = jax.block_until_ready(self.step(self.weights, self.origin, steps))
+
+
+def matrices(state: State) -> list[jax.Array]:
+    """The weight matrices of finite networks."""
+    return [layer.matrix for layer in state.network.layers if isinstance(layer, DenseWeights)]
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -113,8 +120,8 @@ def row(width: wl.Finite | wl.Infinite, samples: int, together: int, precision: 
             runs.together(recorded, 1)
         if plain is not None:
             plain.together(2)
-            for layer, matrix in zip(runs.group.network.layers, plain.weights, strict=True):
-                assert jnp.allclose(layer.matrix, matrix, rtol=1e-4, atol=1e-5), "these are other networks"
+            for ours, matrix in zip(matrices(runs.group), plain.weights, strict=True):
+                assert jnp.allclose(ours, matrix, rtol=1e-4, atol=1e-5), "these are other networks"
         cells, beside = [], "–"
         for recorded in (False, True):
             once = seconds(lambda recorded=recorded: runs.one_by_one(recorded, 1))
