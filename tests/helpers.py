@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -240,3 +244,24 @@ def assert_agree_statistically(found, expected, resolution, chance=1e-3):
     bound = scipy.stats.t.ppf(1 - chance / 2 / difference.size, freedom)
     worst = np.max(difference / (error + 1e-9 * scale))
     assert worst <= bound, f"{worst:.1f} standard errors apart; at most {bound:.1f} are due to chance"
+
+
+def launched(arguments, folder, **options):
+    """A process of Python's with the library that is tested; it heeds SIGHUP, as what `nohup` starts would not."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    before = signal.getsignal(signal.SIGHUP)  # a process begins with what its parent ignores
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(
+            arguments, cwd=folder, env=environment, text=True, **{"stdout": subprocess.DEVNULL} | options
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def said_by(process, seconds=200):
+    """What a process has said on its standard error by its end; one that does not end is killed, and the test fails."""
+    try:
+        return process.communicate(timeout=seconds)[1]
+    finally:
+        process.kill()

@@ -6,14 +6,13 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 import zipfile
 
 import numpy as np
 import pytest
-from helpers import small_task
+from helpers import launched, small_task
 
 import widelimit as wl
 from widelimit import files
@@ -428,9 +427,8 @@ def killed(folder, seed):
         "import sys; from widelimit.cli import main; from widelimit.simulation import checkpoint; "
         "checkpoint.INTERVAL, checkpoint.SHARE = 0.0, 0.5; sys.exit(main(sys.argv[1:]))"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, "train", "run.toml", "--out", "run.nc"]
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    process = launched(command, folder)
     ends = time.monotonic() + 100
     while not (folder / "run.ckpt").exists() and process.poll() is None and time.monotonic() < ends:
         time.sleep(0.01)

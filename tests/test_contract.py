@@ -118,10 +118,15 @@ def check_kernels_are_positive(case):
         assert np.all(eigenvalues[..., -1] > 1e-3), name
 
 
+def rounding_of_groups(case):
+    """How far a replicate may lie from itself in company: small networks are stepped together."""
+    return 0.0 if case.infinite else 1e-12
+
+
 def check_replicates(case):
     """A replicate is the same alone and in company, and not the same as another."""
     base = base_run(case)
-    assert_same(case.train(), base.isel(replicate=[0]), 0.0)
+    assert_same(case.train(), base.isel(replicate=[0]), rounding_of_groups(case))
     spread = relative_error(base["feature_kernel"][1], base["feature_kernel"][0])
     assert spread < 1e-9 if case.solved_exactly else spread > 1e-4
 
@@ -130,7 +135,7 @@ def check_seeds(case):
     """The seed decides everything."""
     base = base_run(case).isel(replicate=[0])
     again, other = case.train(seed=5), case.train(seed=6)
-    assert_same(again, base, 0.0)
+    assert_same(again, base, rounding_of_groups(case))
     spread = relative_error(other["feature_kernel"], base["feature_kernel"])
     assert spread < 1e-9 if case.solved_exactly else spread > 1e-4
 

@@ -15,6 +15,7 @@ import faulty
 import matplotlib.image
 import numpy as np
 import pytest
+from helpers import launched, said_by
 
 import widelimit as wl
 from widelimit import files, paper
@@ -44,9 +45,7 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="r
 
 
 def start(folder, *arguments, program=("-m", "widelimit"), **options):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([sys.executable, *program, *arguments], cwd=folder, env=environment, text=True, **pipes)
+    return launched([sys.executable, *program, *arguments], folder, **{"stderr": subprocess.PIPE} | options)
 
 
 def whole(path):
@@ -102,7 +101,7 @@ def ended_after(moment, number, folder, *arguments):
     while process.poll() is None and cpu_seconds(process) < moment:
         time.sleep(0.01)
     process.send_signal(number)
-    _, said = process.communicate(timeout=200)
+    said = said_by(process)
     check_what_is_left(folder, before, process, said, number, left)
 
 
@@ -176,7 +175,7 @@ def test_signals_at_many_moments(name, folder):
 def test_a_signal_while_a_file_is_written(function, count, number, arguments, left, folder):
     before = contents(folder)
     process = start(folder, function, str(count), str(int(number)), *arguments, program=(str(FAULTY),))
-    _, said = process.communicate(timeout=200)
+    said = said_by(process)
     check_what_is_left(folder, before, process, said, number)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     after = {path.relative_to(folder).as_posix() for path in contents(folder)}

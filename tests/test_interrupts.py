@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import small_task
+from helpers import launched, said_by, small_task
 
 import widelimit as wl
 from widelimit import interrupts
@@ -211,10 +211,9 @@ def test_a_thread_that_gets_no_signals_trains():
     assert runs[0].sizes["step"] == 3
 
 
-def command(folder, *arguments, before=(), **options):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+def command(folder, *arguments, before=()):
     arguments = [*before, sys.executable, "-m", "widelimit", *arguments]
-    return subprocess.Popen(arguments, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, **options)
+    return launched(arguments, folder, stderr=subprocess.PIPE)
 
 
 def begun(process):
@@ -242,10 +241,10 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="r
 )
 def test_a_run_that_a_signal_ends(tmp_path, number, code):
     (tmp_path / "long.toml").write_text(LONG, encoding="utf-8")
-    process = command(tmp_path, "train", "long.toml", "--out", "run.nc", stdout=subprocess.DEVNULL)
+    process = command(tmp_path, "train", "long.toml", "--out", "run.nc")
     begun(process)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    said = said_by(process)
     assert process.returncode == code, said
     if number == signal.SIGKILL:
         assert not (tmp_path / "run.nc").exists()
@@ -257,10 +256,10 @@ def test_a_run_that_a_signal_ends(tmp_path, number, code):
 
 
 def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path):
-    process = command(tmp_path, "train", stdout=subprocess.DEVNULL)
+    process = command(tmp_path, "train")
     time.sleep(0.4)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    said = said_by(process)
     assert len(said.splitlines()) <= 1 or "KeyboardInterrupt" in said.splitlines()[-1]  # before Python itself is up
     assert process.returncode in (130, -2)
 
@@ -271,8 +270,8 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     # No file grows beyond a few kB, which is as a disk that is full.
     limited = ("sh", "-c", 'trap "" XFSZ; ulimit -f 8; exec "$@"', "sh")
     arguments = ("train", "short.toml", "--out", "old.nc", "--overwrite")
-    process = command(tmp_path, *arguments, before=limited, stdout=subprocess.DEVNULL)
-    _, said = process.communicate(timeout=100)
+    process = command(tmp_path, *arguments, before=limited)
+    said = said_by(process)
     assert process.returncode == 2, said
     assert "could not be written" in said
     assert "Traceback" not in said
