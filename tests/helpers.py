@@ -247,16 +247,21 @@ def assert_agree_statistically(found, expected, resolution, chance=1e-3):
 
 
 def launched(arguments, folder, **options):
-    """A process of Python's with the library that is tested; it heeds SIGHUP, as what `nohup` starts would not."""
+    """A process of Python's with the library that is tested.
+
+    A process begins with what its parent ignores: SIGHUP under `nohup`, SIGINT where a shell starts it in the
+    background. This one heeds both.
+    """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    before = signal.getsignal(signal.SIGHUP)  # a process begins with what its parent ignores
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    heeded = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in heeded.items()}
     try:
         return subprocess.Popen(
             arguments, cwd=folder, env=environment, text=True, **{"stdout": subprocess.DEVNULL} | options
         )
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def said_by(process, seconds=200):

@@ -12,7 +12,7 @@ _SPEC.loader.exec_module(agreement)
 CELLS = [
     ("gradient descent", "relu", 2, 2.0),  # where the responses' delta function is 3 % of K
     pytest.param("feedback alignment, ρ = 0", "gated", 3, 2.0, marks=pytest.mark.slow),
-    ("feedback alignment, ρ = ½", "tanh", 3, 2.0),
+    pytest.param("feedback alignment, ρ = ½", "tanh", 3, 2.0, marks=pytest.mark.slow),
     ("direct feedback alignment", "erf", 2, 2.0),
     ("Hebbian", "tanh", 2, 0.3),
     pytest.param("gradient descent", "gated", 2, 0.3, marks=pytest.mark.slow),

@@ -149,7 +149,7 @@ def test_descriptions(case):
 @pytest.mark.parametrize("case", TRAINING)
 def test_training(case, net, monkeypatch):
     options, fragments = TRAINING[case]
-    monkeypatch.setattr(training, "progress_bar", lambda *_, **__: pytest.fail("training had begun"))
+    monkeypatch.setattr(training, "announcing_bar", lambda *_, **__: pytest.fail("training had begun"))
     arguments = {"net": net, "task": small_task(), "step_size": 0.1, "steps": 3} | options
     refused(lambda: wl.train(**grouped(**arguments)), fragments)
 

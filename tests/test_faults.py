@@ -128,10 +128,10 @@ COMMANDS = {
     ("name", "seed", "number"),
     [
         ("train", 0, signal.SIGTERM),
-        ("train", 1, signal.SIGKILL),
+        pytest.param("train", 1, signal.SIGKILL, marks=pytest.mark.slow),
         ("report", 2, signal.SIGINT),
         ("demo", 3, signal.SIGHUP),
-        ("figure", 4, signal.SIGINT),
+        pytest.param("figure", 4, signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_at_some_moment(name, seed, number, folder):

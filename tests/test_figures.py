@@ -27,7 +27,7 @@ SOURCES = ROOT / "src" / "widelimit" / "paper"
 KEPT = ROOT / "docs" / "figures"
 
 
-@pytest.mark.parametrize("number", of_which_fast(paper.NUMBERS, 1, 4))
+@pytest.mark.parametrize("number", of_which_fast(paper.NUMBERS, 1))
 def test_the_claims_of_the_small_version(number, tmp_path):
     figure = paper.figure(number)
     parameters = figure.at(quick=True)

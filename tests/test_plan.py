@@ -8,7 +8,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from helpers import small_task
+from helpers import of_which_fast, small_task
 
 import widelimit as wl
 from widelimit import progress
@@ -139,7 +139,7 @@ def changed(advice, options):
     return options | {group: dataclasses.replace(options[group], **{name: value})}, needs
 
 
-@pytest.mark.parametrize("case", ADVISED)
+@pytest.mark.parametrize("case", of_which_fast(ADVISED, "replicates"))
 def test_advice_that_is_followed_fits(free, case):
     task = small_task(samples=6)
     record, steps, replicates = ADVISED[case]

@@ -185,9 +185,9 @@ def noted_draws(monkeypatch, net, task, rule, width, **options):
     for kind in (IndependentPopulation, MatchedPopulation):
         original = kind.avoid
 
-        def avoided(population, fields, original=original):
+        def avoided(population, rows, fields, original=original):
             notes.append((layers[id(population)], "avoid", 0))
-            return original(population, fields)
+            return original(population, rows, fields)
 
         monkeypatch.setattr(kind, "avoid", avoided)
     made = initialization.Initialization._populations

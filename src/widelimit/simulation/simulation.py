@@ -131,7 +131,7 @@ class Simulation:
             # What a rule sends through its matrices decides how wide; how wide, what there is memory to record.
             if isinstance(width, Infinite):
                 room = planning.Room.of(program, settings, rule)
-                width = planning.planned_width(width, room, net, task, steps, batches)
+                width = planning.planned_width(width, room, net, task, steps, batches if order is not None else None)
             item = np.dtype(precision).itemsize
             kept, left_out = planning.recorded_kernels(record, net, task, width, steps, replicates, item)
             program = dataclasses.replace(
