@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -244,6 +245,37 @@ def assert_agree_statistically(found, expected, resolution, chance=1e-3):
     bound = scipy.stats.t.ppf(1 - chance / 2 / difference.size, freedom)
     worst = np.max(difference / (error + 1e-9 * scale))
     assert worst <= bound, f"{worst:.1f} standard errors apart; at most {bound:.1f} are due to chance"
+
+
+def small_configuration(steps, replicates=1, step_size=1e-6, run="", tables=""):
+    """The text of a configuration file of a small network; `run` is more of [run], and `tables` are further ones."""
+    return f"""
+[task]
+data = "sphere"
+samples = 4
+dimension = 5
+[network]
+hidden_layers = 2
+[width]
+kind = "finite"
+neurons = 20
+[optimizer]
+step_size = {step_size}
+[run]
+steps = {steps}
+replicates = {replicates}
+{run}
+{tables}
+"""
+
+
+def flipped(content, count):
+    """The bytes with one bit of them turned over, in so many ways."""
+    chance = random.Random(0)
+    for _ in range(count):
+        damaged, bit = bytearray(content), chance.randrange(8 * len(content))
+        damaged[bit // 8] ^= 1 << bit % 8
+        yield damaged
 
 
 def launched(arguments, folder, **options):

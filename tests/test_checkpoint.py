@@ -12,7 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import launched, small_task
+from helpers import flipped, launched, small_configuration, small_task
 
 import widelimit as wl
 from widelimit import files
@@ -260,10 +260,7 @@ def test_another_version_is_refused(of_own_rule, monkeypatch):
 
 def test_any_flipped_bit_and_any_missing_end_is_seen(of_own_rule, tmp_path):
     whole, path = of_own_rule.read_bytes(), tmp_path / "run.ckpt"
-    chance = random.Random(0)
-    for _ in range(100):
-        damaged, bit = bytearray(whole), chance.randrange(8 * len(whole))
-        damaged[bit // 8] ^= 1 << bit % 8
+    for damaged in flipped(whole, 100):
         path.write_bytes(damaged)
         with pytest.raises(wl.ArgumentError, match=r"run\.ckpt is (damaged|no checkpoint)"):
             checkpoint.read(path)
@@ -354,30 +351,13 @@ def test_it_is_kept_every_so_often(tmp_path, monkeypatch):
 
 # --- the command line
 
-RUN = """
-[task]
-data = "sphere"
-samples = 4
-dimension = 5
-[network]
-hidden_layers = 2
-[rule]
-name = "FeedbackAlignment"
-correlation = 0.5
-[width]
-kind = "finite"
-neurons = 20
-[optimizer]
-step_size = 1e-4
-[batches]
-size = 2
-[run]
-steps = 20000
-replicates = 2
-checkpoint = "run.ckpt"
-[record]
-every = 500
-"""
+RUN = small_configuration(
+    20000,
+    replicates=2,
+    step_size=1e-4,
+    run='checkpoint = "run.ckpt"',
+    tables='[rule]\nname = "FeedbackAlignment"\ncorrelation = 0.5\n[batches]\nsize = 2\n[record]\nevery = 500',
+)
 
 
 @pytest.fixture

@@ -15,29 +15,14 @@ import faulty
 import matplotlib.image
 import numpy as np
 import pytest
-from helpers import launched, said_by
+from helpers import launched, said_by, small_configuration
 
 import widelimit as wl
 from widelimit import files, paper
 from widelimit.cli import demonstration, main
 from widelimit.results.netcdf import read
 
-SHORT = """
-[task]
-data = "sphere"
-samples = 4
-dimension = 5
-[network]
-hidden_layers = 2
-[width]
-kind = "finite"
-neurons = 20
-[optimizer]
-step_size = 1e-6
-[run]
-steps = 300
-replicates = 1
-"""
+SHORT = small_configuration(300)
 FAULTY = Path(faulty.__file__)
 ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 

@@ -10,31 +10,14 @@ import time
 
 import numpy as np
 import pytest
-from helpers import launched, said_by, small_task
+from helpers import launched, said_by, small_configuration, small_task
 
 import widelimit as wl
 from widelimit import interrupts
 from widelimit.interrupts import Interrupted, raised, watched
 from widelimit.simulation import grouping, training
 
-LONG = """
-[task]
-data = "sphere"
-samples = 4
-dimension = 5
-[network]
-hidden_layers = 2
-[width]
-kind = "finite"
-neurons = 20
-[optimizer]
-step_size = 1e-6
-[run]
-steps = 9000000
-replicates = 1
-[record]
-every = 1000
-"""
+LONG = small_configuration(9000000, tables="[record]\nevery = 1000")
 
 
 def test_the_first_signal_waits_and_the_second_does_not():

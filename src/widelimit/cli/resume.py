@@ -34,7 +34,6 @@ class Resume:
     def run(self) -> int:
         """Go on, save and summarise; returns the exit code."""
         options, out = self._told()
-        destinations.check(out, self.overwrite, inputs=[self.file])
         changes: dict[str, Any] = {"checkpoint": str(self.file)}
         if self.steps is not None:
             changes["steps"] = self.steps

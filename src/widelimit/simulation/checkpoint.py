@@ -8,11 +8,9 @@ replicates, leaf by leaf, and what has been recorded. Nothing in it is executed.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import io
 import json
-import math
 import os
 import time
 import warnings
@@ -33,7 +31,7 @@ from ..optimizers import SGD
 from ..precision import at_precision
 from ..results import Record
 from ..results.configuration import versions
-from . import step
+from . import planning, step
 from .identity import differences
 from .loop import Course
 from .recording import Recording, parts
@@ -226,7 +224,7 @@ def read(path: str | os.PathLike[str]) -> Checkpoint:
 def check_memory(simulation: Simulation, recorded: int, replicates: int) -> None:
     """Raise if a run of so many recorded steps cannot be kept: its file is made in memory, beside what it holds."""
     with at_precision(simulation.precision):
-        state, record, fields = map(_bytes, _templates(simulation))
+        state, record, fields = map(planning.bytes_of, _templates(simulation))
     states = replicates * state
     records = replicates * (recorded * record + (recorded if simulation.record.two_time else 1) * fields)
     require_memory(
@@ -340,13 +338,7 @@ def _arrays(course: Course) -> Iterator[tuple[str, np.ndarray]]:
                 yield f"{name}/{replicate}/{i}", np.stack(leaves)
 
 
-def _bytes(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
 def _templates(simulation: Simulation) -> tuple[Any, Any, Any]:
     """The shapes and types of a state, of a record, and of the fields that are recorded with it."""
-    program, settings, rule = simulation.program, simulation.settings, simulation.rule
-    state = jax.eval_shape(lambda settings: step.start(program, settings, rule, None), settings)
-    _, record = jax.eval_shape(functools.partial(step.advance, program), settings, state)
+    state, record = planning.shapes(simulation.program, simulation.settings, simulation.rule)
     return state, *parts(record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import jax
 from ..memory import available_memory
 from ..rules import Rule
 from . import step
+from .planning import bytes_of
 from .state import Program, Settings
 
 _LARGEST = 64
@@ -37,8 +37,7 @@ def replicates_together(program: Program, settings: Settings, rule: Rule, replic
 
 def _taken(program: Program, settings: Settings, rule: Rule) -> float:
     """Bytes that one replicate takes, at most: its state before and after a step, and what passes in between."""
-    state = jax.eval_shape(lambda settings: step.start(program, settings, rule, None), settings)
-    held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    held = bytes_of(jax.eval_shape(lambda settings: step.start(program, settings, rule, None), settings))
     # h, ϕ, ϕ', z, g, g̃ of each output, what their inner products are taken from, and their test points.
     rows = len(settings.inputs.train) * program.outputs + len(settings.inputs.test)
     passing = 16 * settings.net.hidden_layers * rows * program.width.size * settings.y.dtype.itemsize

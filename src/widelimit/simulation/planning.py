@@ -21,7 +21,7 @@ from ..rules import Rule
 from ..weights import PARTICLES, Finite, Infinite, Width, default_truncation, scatters
 from . import step
 from .initialization import matched_rows
-from .state import Program, Settings
+from .state import Program, Settings, State
 
 _MANY = 10**9  # particles or directions, for which there is always room
 
@@ -43,14 +43,12 @@ def as_width(width: Width | float) -> Width:
 
 
 def planned_width(
-    width: Width, room: Room, net: Architecture, task: Task, steps: int, batches: Batches | None = None
-) -> Width:
-    """The width of a run, with what it leaves open chosen for the task.
+    width: Infinite, room: Room, net: Architecture, task: Task, steps: int, batches: Batches | None = None
+) -> Infinite:
+    """Infinite width with what it leaves open chosen for the task.
 
     **Raises:** `ArgumentError` where the particles that a user names have no room for what has to be kept.
     """
-    if not isinstance(width, Infinite):
-        return width
     geometry, linear = net.geometry(task.shape), net.nonlinearity.linear
     rows = task.samples * geometry.positions
     scatter = scatters(linear, geometry.fields[:-1])
@@ -203,13 +201,21 @@ def memory_parts(
 
     The network counts twice, because a step makes the next state beside the last one.
     """
+    state, record = shapes(program, settings, rule)
+    fields = record.pop("fields", {})
+    kept = bytes_of(record) * recorded * replicates
+    once = bytes_of(fields)
+    passing = 4 * once + (once + 2 * bytes_of(record) * recorded * two_time) * recorded * two_time
+    return {"the network": 2 * bytes_of(state), "what is recorded": kept, "fields and two-time kernels": passing}
+
+
+def shapes(program: Program, settings: Settings, rule: Rule) -> tuple[State, dict[str, Any]]:
+    """The shapes and types of a state and of what is measured of it; nothing is drawn or allocated."""
     state = jax.eval_shape(lambda settings: step.start(program, settings, rule, None), settings)
     _, record = jax.eval_shape(functools.partial(step.advance, program), settings, state)
-    fields = record.pop("fields", {})
-    kept = _bytes(record) * recorded * replicates
-    passing = 4 * _bytes(fields) + (_bytes(fields) + 2 * _bytes(record) * recorded * two_time) * recorded * two_time
-    return {"the network": 2 * _bytes(state), "what is recorded": kept, "fields and two-time kernels": passing}
+    return state, record
 
 
-def _bytes(tree: Any) -> int:
+def bytes_of(tree: Any) -> int:
+    """What all arrays of a tree take, or would take where there are shapes alone."""
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -154,33 +154,13 @@ def plan(
         warn_of_scale(task, stacklevel=3)
     make_room()
     began, available = time.perf_counter(), available_memory()
-    simulation = initialize(
-        net,
-        task,
-        rule,
-        width=width,
-        optimizer=optimizer,
-        steps=steps,
-        batches=batches,
-        record=record,
-        seed=seed,
-        centred=centred,
-        precision=precision,
-        replicates=replicates,
-        progress=False,
-    )
-    every = simulation.record.every
-    memory = memory_of(simulation, simulation.steps // every + 1, replicates)
-    setup = time.perf_counter() - began
-    fits = sum(memory.values()) <= available
-    timing = timed(simulation, replicates) if fits else Timing()
     arguments = {
         "net": net,
         "task": task,
         "rule": rule,
         "width": width,
-        "optimizer": simulation.optimizer,
-        "steps": simulation.steps,
+        "optimizer": optimizer,
+        "steps": steps,
         "batches": batches,
         "record": record,
         "seed": seed,
@@ -188,6 +168,12 @@ def plan(
         "precision": precision,
         "replicates": replicates,
     }
+    simulation = initialize(**arguments, progress=False)
+    every = simulation.record.every
+    memory = memory_of(simulation, simulation.steps // every + 1, replicates)
+    setup = time.perf_counter() - began
+    fits = sum(memory.values()) <= available
+    timing = timed(simulation, replicates) if fits else Timing()
     result = Plan(
         width=simulation.width,
         steps=simulation.steps,
@@ -202,7 +188,7 @@ def plan(
         start_seconds=timing.start,
         step_seconds=timing.step,
         recorded_step_seconds=timing.recorded,
-        advice=() if fits else remedies(arguments, available),
+        advice=() if fits else remedies(arguments | {"optimizer": simulation.optimizer}, available),
     )
     return dataclasses.replace(result, advice=(*result.advice, *_shorter(result)))
 
