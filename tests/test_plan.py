@@ -112,6 +112,13 @@ def test_seconds_add_up_and_are_linear(task):
     )
 
 
+def test_what_is_timed_is_shown(task, capsys):
+    planned(task)
+    assert not capsys.readouterr().err
+    planned(task, progress=True)
+    assert "drawing weights" in capsys.readouterr().err
+
+
 def test_a_table_says_it(task):
     text = str(planned(task, record=wl.Record(every=2)))
     for words in ("100 particles", "capacity", "replicates: 2", "ntk", "for the network", "it fits", "a recorded step"):

@@ -133,14 +133,15 @@ def plan(
     seed: int = 0,
     centred: bool = True,
     precision: str = "float64",
+    progress: bool | None = None,
 ) -> Plan:
     """What `train` with these arguments will take, without training: its memory, its time, and what would make it fit.
 
     Memory is counted as `train` counts it before it starts, from shapes alone. Time is measured: the programs of the
     run are compiled, which a later `train` in this process does not do again, and some steps are taken, for a few
-    seconds in all, or longer where a single step takes seconds. At infinite width steps cost less once the bases are
-    full; both are timed, and weighed by when the bases will be full if they go on to fill as they began. What else uses
-    the machine is in these times, and saving the result is not.
+    seconds in all, or minutes where weights and single steps take that. At infinite width steps cost less once the
+    bases are full; both are timed, and weighed by when the bases will be full if they go on to fill as they began. What
+    else uses the machine is in these times, and saving the result is not.
 
     **Arguments:** as for [`train`].
 
@@ -168,12 +169,12 @@ def plan(
         "precision": precision,
         "replicates": replicates,
     }
-    simulation = initialize(**arguments, progress=False)
+    simulation = initialize(**arguments, progress=progress)
     every = simulation.record.every
     memory = memory_of(simulation, simulation.steps // every + 1, replicates)
     setup = time.perf_counter() - began
     fits = sum(memory.values()) <= available
-    timing = timed(simulation, replicates) if fits else Timing()
+    timing = timed(simulation, replicates, progress) if fits else Timing()
     result = Plan(
         width=simulation.width,
         steps=simulation.steps,

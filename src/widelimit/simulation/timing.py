@@ -13,8 +13,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..precision import at_precision
+from ..progress import progress_bar
 from ..weights.basis import Basis
 from . import step
 from .simulation import Simulation
@@ -42,31 +44,42 @@ class Timing:
     recorded: float = math.nan
 
 
-def timed(simulation: Simulation, replicates: int) -> Timing:
+def timed(simulation: Simulation, replicates: int, progress: bool | None = None) -> Timing:
     """The times of a run of so many replicates, from some of its first steps and some with full bases."""
     every, steps = simulation.record.every, simulation.steps
     recorded = steps // every + 1
-    with at_precision(simulation.precision):
+    with at_precision(simulation.precision), progress_bar(progress, total=4, unit="part") as bar:
+        bar.set_description("drawing weights")
         first, state = _clocked(simulation.start)
         start = first
         if replicates > 1 and first < 10:  # the first start traces and compiles what the others do not
             start = min(_clocked(simulation.start)[0], first)
+        _passed(bar, "recorded steps")
         clock = _Clock(simulation, state)
         compiling = first - start + clock.compile(clock.record)
         paces = {"recorded": clock.pace(clock.record)}
+        _passed(bar, "other steps")
         if every > 1 and recorded > 1:
             compiling += clock.compile(clock.proceed)
             paces["step"] = clock.pace(clock.proceed)
         elif every == 1 and replicates * recorded * paces["recorded"] > LONG:
             clock.compile(clock.proceed)
             paces["step"] = clock.pace(clock.proceed)
+        _passed(bar, "steps with full bases")
         share = clock.share_with_full_bases(steps)
         if share > 0 and max(paces.values()) < _BUDGET:
             clock.fill()
             clock.last = 0.0
             take = {"recorded": clock.record, "step": clock.proceed}
             paces = {name: (1 - share) * pace + share * clock.pace(take[name]) for name, pace in paces.items()}
+        bar.update(1)
     return Timing(compile=compiling, start=start, **paces)
+
+
+def _passed(bar: tqdm, following: str) -> None:
+    """Show that a part is timed, and what is timed next."""
+    bar.set_description(following, refresh=False)
+    bar.update(1)
 
 
 class _Clock:
