@@ -415,8 +415,6 @@ def killed(folder, seed):
     time.sleep(random.Random(seed).uniform(0, 3))
     process.kill()
     process.wait()
-    assert not (folder / "run.nc").exists() or process.returncode == 0
-    return process.returncode
 
 
 @pytest.fixture(scope="module")
@@ -430,6 +428,8 @@ def never_killed(tmp_path_factory):
 @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 23))])
 def test_a_run_that_is_killed_goes_on_to_the_same_file(seed, folder, never_killed):
     killed(folder, seed)
+    if (folder / "run.nc").exists():  # it was written before the process had ended, or by its end
+        assert_identical(wl.load("run.nc"), never_killed)
     began = checkpoint.read("run.ckpt")
     assert began.header["begun"] >= 1
     assert main(["resume", "run.ckpt", "--out", "run.nc", "--overwrite"]) == 0
