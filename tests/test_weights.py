@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import small_task
 
+import widelimit as wl
 from widelimit.networks import Filter, Pointwise
 from widelimit.precision import at_precision
-from widelimit.weights import Rows, Truncation
+from widelimit.weights import PARTICLES, Rows, Truncation
 from widelimit.weights.basis import Basis
-from widelimit.weights.population import MatchedPopulation
+from widelimit.weights.population import MatchedPopulation, RotatedPopulation
 
 SIZE, ROWS = 400, 4
 
@@ -90,22 +92,54 @@ def test_nothing_sent_drops_nothing():
     assert float(basis.dropped) == 0
 
 
-def test_rows_are_matched_as_long_as_they_fit():
-    population = MatchedPopulation(SIZE, "float64", np.random.default_rng(0))
+@pytest.mark.parametrize("kind", [MatchedPopulation, RotatedPopulation])
+def test_rows_are_matched_as_long_as_they_fit(kind):
+    population = kind(SIZE, "float64", np.random.default_rng(0))
     features = np.maximum(np.asarray(population.draw(10)), 0)
     population.avoid(len(features), lambda: features)
     drawn = np.asarray(population.draw(150))
     assert np.allclose(inner(drawn, drawn), np.eye(150), atol=1e-12)
     assert np.allclose(inner(drawn, features), 0, atol=1e-12)
+    assert np.allclose(drawn.mean(axis=1), 0, atol=1e-12)
     spare = np.asarray(population.spare(60))
     assert np.allclose((spare**2).mean(axis=1), 1)
     assert np.allclose(inner(spare, drawn), 0, atol=1e-12)
 
 
-def test_blank_populations_count_what_real_ones_take():
+def test_rotated_rows_have_the_moments_of_normal_ones():
+    """Beyond the second, which are exact: even ones in standard errors of iid normal numbers."""
+    size = 4096
+    rows = np.asarray(RotatedPopulation(size, "float64", np.random.default_rng(1)).draw(300))
+    of_rows = (
+        ("fourth", rows**4, 3, 96),
+        ("sixth", rows**6, 15, 10170),
+        ("two rows", rows[1:] ** 2 * rows[:-1] ** 2, 1, 8),
+    )
+    for name, powers, expected, variance in of_rows:
+        deviations = (powers.mean(axis=1) - expected) / np.sqrt(variance / size)
+        assert abs(deviations.mean()) < 4 / np.sqrt(len(deviations)), name
+        assert deviations.std() < 1.2, name
+    four = rows[:-3] * rows[1:-2] * rows[2:-1] * rows[3:]
+    assert 0.85 < (four.mean(axis=1) * np.sqrt(size)).std() < 1.15
+    of_particles = (rows**2).mean(axis=0)
+    assert of_particles.std() == pytest.approx(np.sqrt(2 / 300), rel=0.1)
+
+
+def test_linear_networks_are_exact_with_either_noise():
+    """Whose noise is orthogonalised and whose is rotated: only its second moments count, which are exact in both."""
+    options = {"optimizer": wl.SGD(0.05), "steps": 4, "replicates": 1, "record": wl.Record(every=4, kernels=("ntk",))}
+    few, many = (
+        wl.train(wl.MLP(3, wl.Linear()), small_task(), wl.FeedbackAlignment(0.5), width=wl.Infinite(size), **options)
+        for size in (500, PARTICLES + 2)
+    )
+    assert np.allclose(few["ntk"], many["ntk"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [MatchedPopulation, RotatedPopulation])
+def test_blank_populations_count_what_real_ones_take(kind):
     rows = []
     for generator in (None, np.random.default_rng(0)):
-        population = MatchedPopulation(SIZE, "float64", generator)
+        population = kind(SIZE, "float64", generator)
         features = np.maximum(np.asarray(population.draw(10)), 0) + vectors(10, 5)
         population.avoid(len(features), lambda features=features: features)
         population.draw(7)

@@ -32,6 +32,7 @@ from ..precision import at_precision
 from ..results import Record
 from ..results.configuration import versions
 from . import planning, step
+from .devices import on_host
 from .identity import differences
 from .loop import Course
 from .recording import Recording, parts
@@ -330,7 +331,7 @@ def _arrays(course: Course) -> Iterator[tuple[str, np.ndarray]]:
     """All arrays of a course by name; made one at a time, so that what was recorded is not held twice."""
     for index, state in enumerate(course.states):
         for i, leaf in enumerate(jax.tree.leaves(state)):
-            yield f"state/{index}/{i}", np.asarray(leaf)
+            yield f"state/{index}/{i}", on_host(leaf)
     for replicate, recording in enumerate(course.recordings):
         for name, kept in (("record", recording.records), ("fields", recording.history)):
             by_leaf = zip(*map(jax.tree.leaves, kept), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,20 +20,24 @@ _NEURONS, _ACTIVITIES = 200, 4000
 """On CPUs, where it was measured: up to this width, and this many neurons × rows, a group takes less time."""
 
 
-def replicates_together(program: Program, settings: Settings, rule: Rule, replicates: int) -> int:
+def replicates_together(
+    program: Program, settings: Settings, rule: Rule, replicates: int, devices: Sequence[jax.Device]
+) -> int:
     """How many of so many replicates are stepped together: what is fastest where that was measured, and fits in memory.
 
     Each is the same however they are grouped, up to rounding. On CPUs small networks are, where the calls of a program
     take as long as its work; a larger one has all cores busy by itself, and at infinite width every replicate would do
-    the work that the busiest one has (see "What it costs"). On accelerators as many are as memory has room for.
+    the work that the busiest one has (see "What it costs"). On accelerators as many are as memory has room for. Of
+    several devices, each has a network of its own at least; at infinite width they share the particles of one.
     """
-    device = next(iter(settings.y.devices()))
+    device, infinite = devices[0], program.width.resamples
     rows = len(settings.inputs.train)
     small = program.width.size <= _NEURONS and program.width.size * rows <= _ACTIVITIES
-    if replicates == 1 or (device.platform == "cpu" and (program.width.resamples or not small)):
-        return 1
-    fitting = int(_free(device) / 2 / _taken(program, settings, rule))
-    return max(1, min(replicates, fitting, _LARGEST))
+    least = 1 if infinite else min(replicates, len(devices))
+    if replicates == 1 or (device.platform == "cpu" and (infinite or not small)):
+        return least
+    fitting = int(len(devices) * _free(device) / 2 / _taken(program, settings, rule))
+    return max(least, min(replicates, fitting, _LARGEST))
 
 
 def _taken(program: Program, settings: Settings, rule: Rule) -> float:

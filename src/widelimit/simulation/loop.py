@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ..interrupts import Watch
 from . import step
+from .devices import on_host
 from .recording import Recording
 from .simulation import Simulation
 from .state import State
@@ -77,7 +78,7 @@ def run(
             course.recordings += [Recording(recorded, simulation.record) for _ in group]
             del states
         _run_group(simulation, course, index, bar, watch, keeper)
-        course.states[index] = None if keeper is None else jax.tree.map(np.asarray, course.states[index])
+        course.states[index] = None if keeper is None else on_host(course.states[index])
     if keeper is not None:
         keeper.keep(course)
 
@@ -86,7 +87,7 @@ def _run_group(
     simulation: Simulation, course: Course, index: int, bar: tqdm, watch: Watch, keeper: Keeper | None
 ) -> None:
     """The replicates of one group, to the last recorded step or to where all have diverged."""
-    program, settings, recordings = simulation.program, simulation.settings, course.members(index)
+    program, recordings = simulation.program, course.members(index)
     alone = len(recordings) == 1
     advance = step.compiled_advance if alone else step.compiled_advance_together
     proceed = step.compiled_proceed if alone else step.compiled_proceed_together
@@ -97,6 +98,7 @@ def _run_group(
     if done > recorded[-1]:
         return
     state = jax.tree.map(lambda leaf: jnp.array(leaf) if isinstance(leaf, np.ndarray) else leaf, state)
+    settings, state = simulation.spread(state, len(recordings))
     # A step uses up the state that it is given, so that the course holds the newest at any time.
     while done <= recorded[-1] and any(recording.diverged_at < 0 for recording in recordings):
         course.states[index] = state
@@ -130,8 +132,7 @@ def _members(record: dict[str, Any], state: State, count: int) -> list[tuple[dic
     """The record and the state of each replicate of a group; of the state, what it says of the whole run alone."""
     if count == 1:
         return [(record, state)]
-    record = jax.tree.map(np.asarray, record)
-    verdict = [np.asarray(array) for array in _verdict(state)]
+    record, verdict = on_host(record), on_host(_verdict(state))
     return [
         (
             jax.tree.map(lambda leaf, member=member: leaf[member], record),

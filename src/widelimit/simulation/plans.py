@@ -133,6 +133,7 @@ def plan(
     seed: int = 0,
     centred: bool = True,
     precision: str = "float64",
+    devices: int | None = None,
     progress: bool | None = None,
 ) -> Plan:
     """What `train` with these arguments will take, without training: its memory, its time, and what would make it fit.
@@ -168,6 +169,7 @@ def plan(
         "centred": centred,
         "precision": precision,
         "replicates": replicates,
+        "devices": devices,
     }
     simulation = initialize(**arguments, progress=progress)
     every = simulation.record.every

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
 from ..problem import Task
 from ..results import Record, assemble, of_task
+from .devices import on_host
 from .state import State
 
 _TWO_TIME = {
@@ -46,7 +46,7 @@ class Recording:
         self.highest_loss, self.highest_at = float(state.highest_loss), int(state.highest_at)
         if self.diverged_at >= 0 and not diverged_too:
             return
-        record, fields = parts(jax.tree.map(np.asarray, record))
+        record, fields = parts(on_host(record))
         if fields is not None:
             if not self.record.two_time:  # the last fields are all that is asked for
                 self.history.clear()

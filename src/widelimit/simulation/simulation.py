@@ -25,6 +25,7 @@ from ..results.record import KERNELS
 from ..rules import GradientDescent, Rule, numbers_of
 from ..weights import Infinite, Width
 from . import grouping, planning, step
+from .devices import Devices
 from .inputs import Inputs
 from .recording import Recording, labelled
 from .state import Measurement, Program, Settings, State
@@ -59,6 +60,7 @@ class Simulation:
     """The kernels that are not recorded because they would take too much memory."""
     program: Program
     settings: Settings
+    devices: Devices
 
     @classmethod
     def of(
@@ -76,6 +78,7 @@ class Simulation:
         centred: bool,
         precision: str,
         replicates: int = 1,
+        devices: int | None = None,
     ) -> Simulation:
         """The simulation of checked arguments; for `replicates` of it, what is recorded is chosen to fit in memory."""
         rule = GradientDescent() if rule is None else rule
@@ -88,6 +91,7 @@ class Simulation:
         replicates = checks.integer("replicates", replicates, at_least=1)
         centred = checks.boolean("centred", centred)
         checks.known("precision", precision, ("float64", "float32"))
+        spread_over = Devices.of(devices)
         record = Record() if record is None else record
         checks.instance("record", record, Record, "widelimit.Record(every=10)")
         record.check(task.samples, len(task.x_test))
@@ -140,7 +144,20 @@ class Simulation:
             if left_out:
                 program = with_usage(program, settings, rule)
         return cls(
-            net, task, rule, width, optimizer, steps, batches, record, seed, precision, left_out, program, settings
+            net,
+            task,
+            rule,
+            width,
+            optimizer,
+            steps,
+            batches,
+            record,
+            seed,
+            precision,
+            left_out,
+            program,
+            settings,
+            spread_over,
         )
 
     def with_step_size(self, step_size: float) -> Simulation:
@@ -157,6 +174,11 @@ class Simulation:
         with at_precision(self.precision):
             return step.start(self.program, self.settings, self.rule, (self.seed, replicate))
 
+    def spread(self, state: State, replicates: int = 1) -> tuple[Settings, State]:
+        """The settings and the state of so many replicates together, laid out over the devices."""
+        particles = self.width.size if isinstance(self.width, Infinite) else None
+        return self.devices.spread(self.settings, state, replicates, particles)
+
     def step(self, state: State, steps: int = 1) -> State:
         """The state after so many further steps.
 
@@ -171,11 +193,13 @@ class Simulation:
         if steps == 0:
             return state
         with at_precision(self.precision):
-            state = jax.tree.map(jnp.copy, state)  # the compiled steps use up what they are given
+            settings, state = self.spread(
+                jax.tree.map(jnp.copy, state)
+            )  # the compiled steps use up what they are given
             if done == 0:  # the first step looks at everything: what is centred on is known from then on
-                state, _ = step.compiled_advance(self.program, self.settings, state)
+                state, _ = step.compiled_advance(self.program, settings, state)
                 steps -= 1
-            return step.compiled_proceed(self.program, self.settings, state, steps) if steps else state
+            return step.compiled_proceed(self.program, settings, state, steps) if steps else state
 
     def measure(self, state: State) -> xr.Dataset:
         """What `train` would record of a state, by the same names, without the dimensions `replicate` and `step`.
@@ -185,7 +209,8 @@ class Simulation:
         done = int(state.step)
         recording = Recording(range(done, done + 1), self.record)
         with at_precision(self.precision):
-            recording.add(step.compiled_measure(self.program, self.settings, state), state, diverged_too=True)
+            settings, state = self.spread(state)
+            recording.add(step.compiled_measure(self.program, settings, state), state, diverged_too=True)
             result = self.result([recording], {"configuration": json.dumps(self.configuration(1))})
         return result.isel(replicate=0, step=0).drop_vars("replicate")
 
@@ -207,7 +232,7 @@ class Simulation:
     def together(self, replicates: int) -> int:
         """How many of so many replicates `train` steps together."""
         with at_precision(self.precision):
-            return grouping.replicates_together(self.program, self.settings, self.rule, replicates)
+            return grouping.replicates_together(self.program, self.settings, self.rule, replicates, self.devices.each)
 
     def configuration(self, replicates: int) -> dict[str, Any]:
         """What a result of so many replicates was computed from, as plain data."""

@@ -176,6 +176,7 @@ class _Trials:
             seed=seed,
             centred=True,
             precision="float64",
+            devices=1,
         )
         return cls(simulation, task.loss.curvature * largest * share, share)
 
@@ -268,6 +269,7 @@ def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progre
             seed=seed,
             centred=True,
             precision="float64",
+            devices=1,
         )
         kernels = [simulation.measure(simulation.start(replicate))["ntk"].values for replicate in range(_NETWORKS)]
         return np.mean(kernels, axis=0)

@@ -87,7 +87,7 @@ class _Clock:
 
     def __init__(self, simulation: Simulation, state: State):
         self.simulation = simulation
-        self.state = state
+        self.settings, self.state = simulation.spread(state)
         self.filled: list[tuple[int, float]] = []
         """How full the bases were after so many steps."""
         self.last = 0.0
@@ -96,12 +96,12 @@ class _Clock:
     def record(self, count: int) -> None:
         """Take steps that are recorded."""
         for _ in range(count):
-            self.state, record = step.compiled_advance(self.simulation.program, self.simulation.settings, self.state)
+            self.state, record = step.compiled_advance(self.simulation.program, self.settings, self.state)
             jax.tree.map(np.asarray, record)
 
     def proceed(self, count: int) -> None:
         """Take steps that are not."""
-        self.state = step.compiled_proceed(self.simulation.program, self.simulation.settings, self.state, count)
+        self.state = step.compiled_proceed(self.simulation.program, self.settings, self.state, count)
 
     def compile(self, take: Callable[[int], None]) -> float:
         """The seconds by which the first step of a kind takes longer than the second."""

@@ -10,9 +10,11 @@ import time
 import warnings
 from typing import Literal
 
+import jax
 import xarray as xr
 
 from .. import checks
+from ..checks import ArgumentError
 from ..faults import (
     DivergenceWarning,
     PrecisionWarning,
@@ -61,6 +63,7 @@ def train(
     centred: bool = True,
     precision: str = "float64",
     checkpoint: str | os.PathLike[str] | None = None,
+    devices: int | None = None,
     progress: bool | None = None,
 ) -> xr.Dataset:
     """Train a network under a learning rule, at finite or infinite width.
@@ -86,6 +89,8 @@ def train(
     - `checkpoint`: a file in which the run keeps itself, every few minutes, when it is interrupted and when it is done.
       The same call goes on from there and gives the same numbers, to the last bit on the same device; with more steps
       it goes on from the end of a run that was done. Nothing is kept unless given.
+    - `devices`: over how many of jax's devices the run is spread, all of them unless given: replicates, and at infinite
+      width the particles of each layer. The result is the same up to rounding; see "Several devices".
     - `progress`: show a progress bar; by default on a terminal only.
 
     **Returns:** an `xarray.Dataset` whose variables and dimensions are listed in "The result".
@@ -103,6 +108,8 @@ def train(
         warn_of_scale(task, stacklevel=3)
     make_room()
     place = None if checkpoint is None else Place.of(checkpoint)
+    if place is not None and jax.process_count() > 1:
+        raise ArgumentError("checkpoint: a run over several processes cannot keep itself yet; got one. Leave it out.")
     kept = None if place is None else place.read()
     simulation = initialize(
         net,
@@ -117,6 +124,7 @@ def train(
         centred=centred,
         precision=precision,
         replicates=replicates,
+        devices=devices,
         progress=progress,
     )
     recorded = range(0, steps + 1, simulation.record.every)
@@ -177,6 +185,7 @@ def initialize(
     centred: bool = True,
     precision: str = "float64",
     replicates: int = 1,
+    devices: int | None = None,
     progress: bool | None = None,
 ) -> Simulation:
     """A simulation to be stepped by hand: see [`Simulation`], and "Stepping by hand" for what it is good for.
@@ -203,6 +212,7 @@ def initialize(
         centred=centred,
         precision=precision,
         replicates=replicates,
+        devices=devices,
     )
     if not to_choose:
         return simulation

@@ -303,4 +303,5 @@ def scattered(
 
 
 def _mean_square(x: Float[Array, "row n"]) -> Float[Array, ""]:
-    return jnp.vdot(x, x) / x.size
+    # As a product of both axes: flattened, rows that are spread over devices would be gathered.
+    return jnp.einsum("rn,rn->", x, x) / x.size

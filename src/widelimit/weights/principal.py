@@ -62,7 +62,7 @@ class AllDirections(Directions):
         set, singular values are taken instead. Most calls of [`join`] are to ask for no more than `growth` of them.
         """
         if exact:
-            triangle = jnp.linalg.qr(residual.T, mode="r").T
+            triangle = _triangle(residual)
             # Spectra that fall from 1 to 1e-30, as those of rows that are equal up to rounding, give NaN in LAPACK.
             noise = np.random.default_rng(0).standard_normal(triangle.shape)
             rows = jnp.where(residual @ _generic(residual) < 0, -1, 1)
@@ -172,6 +172,19 @@ def _placed(
 
 def _orthonormal(rows: Float[Array, "row n"]) -> Float[Array, "row n"]:
     return jnp.linalg.qr(rows.T)[0].T * jnp.sqrt(rows.shape[1])
+
+
+def _triangle(rows: Float[Array, "row n"]) -> Float[Array, "row k"]:
+    """L of rows = L Q with orthonormal rows Q, lower triangular.
+
+    From the triangles of pieces of the rows, so that devices that hold a piece each exchange triangles alone. The
+    pieces are chosen by the shape and not by the devices, of which the result then does not depend.
+    """
+    count, n = rows.shape
+    pieces = max(pieces for pieces in (1, 2, 4, 8, 16) if n % pieces == 0 and (pieces == 1 or n >= 2 * pieces * count))
+    if pieces > 1:
+        rows = jnp.linalg.qr(rows.T.reshape(pieces, n // pieces, count), mode="r").reshape(-1, count).T
+    return jnp.linalg.qr(rows.T, mode="r").T
 
 
 def _generic(rows: Float[Array, "row n"]) -> Float[Array, " n"]:
