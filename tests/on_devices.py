@@ -47,7 +47,7 @@ def run(case: str, devices: int, **more) -> dict[str, np.ndarray]:
 def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
     """The largest difference of two runs, relative to the size of each variable."""
     assert set(a) == set(b)
-    return max(float(np.abs(a[name] - b[name]).max() / max(np.abs(a[name]).max(), 1e-8)) for name in a if a[name].size)
+    return max(float(np.abs(a[name] - b[name]).max() / max(np.abs(a[name]).max(), 1e-3)) for name in a if a[name].size)
 
 
 def collectives(case: str) -> dict[str, object]:
