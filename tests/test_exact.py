@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import RULES, assert_agree_statistically, assert_same, relative_error, small_task
+from helpers import RULES, assert_agree_statistically, assert_same, of_which_fast, relative_error, small_task
 from scipy.integrate import solve_ivp
 
 import widelimit as wl
@@ -29,7 +29,7 @@ def compare_seeds_and_particles(rule, hidden_layers, optimizer):
     assert one["loss"].values[0, -1] < 0.95 * one["loss"].values[0, 0]
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", of_which_fast(RULES, "gd", "dfa"))
 def test_three_layers_with_momentum_and_decay(rule):
     compare_seeds_and_particles(rule, 3, MOVING)
 
@@ -42,7 +42,7 @@ def test_all_depths(rule, hidden_layers, optimizer):
     compare_seeds_and_particles(rule, hidden_layers, optimizer)
 
 
-@pytest.mark.parametrize("rule", ["gd", "fa-1"])
+@pytest.mark.parametrize("rule", of_which_fast(["gd", "fa-1"], "gd"))
 def test_momentum_and_decay_are_what_wide_networks_do(rule):
     net, task = wl.MLP(2, wl.Linear(), richness=1.2), small_task()
     options = {"optimizer": wl.SGD(0.05, momentum=0.5, weight_decay=3.0), "steps": 8}

@@ -24,6 +24,7 @@ def example(monkeypatch):
     return load
 
 
+@pytest.mark.slow
 def test_the_left_end_of_the_generalisation_study_is_the_lazy_limit(example, tmp_path):
     """Test outputs at small richness are those of theory.lazy within their own sampling noise."""
     study = example("generalisation")

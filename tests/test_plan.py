@@ -171,7 +171,10 @@ def test_advice_that_is_followed_fits(free, case):
         assert wl.formatting.memory(other.needed) in needs
 
 
-@pytest.mark.parametrize(("width", "name"), [(wl.Infinite(3000), "particles"), (wl.Finite(400), "neurons")])
+@pytest.mark.parametrize(
+    ("width", "name"),
+    [pytest.param(wl.Infinite(3000), "particles", marks=pytest.mark.slow), (wl.Finite(400), "neurons")],
+)
 def test_a_network_that_does_not_fit_can_be_smaller(task, free, width, name):
     options = {"width": width, "record": wl.Record(kernels=())}
     whole = planned(task, **options)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import assert_same, small_task
+from helpers import assert_same, of_which_fast, small_task
 
 import widelimit as wl
 from widelimit.simulation import grouping, loop, step
@@ -26,7 +26,7 @@ def trained(rule=None, **options):
     return wl.train(NET, small_task(samples=5, test_samples=2), rule, **options)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", of_which_fast(CASES, "network", "all that is recorded"))
 def test_a_group_is_its_replicates_one_by_one(case, monkeypatch):
     runs = []
     for size in (1, 3):

@@ -87,7 +87,7 @@ def test_deep_linear_networks_are_exact(rule):
 
 CELLS = [
     pytest.param("gradient descent", "tanh", 2, 2.0, marks=pytest.mark.slow),
-    pytest.param("feedback alignment, ρ = ½", "relu", 2, 2.0),
+    pytest.param("feedback alignment, ρ = ½", "relu", 2, 2.0, marks=pytest.mark.slow),
     pytest.param("direct feedback alignment", "tanh", 3, 2.0, marks=pytest.mark.slow),
     pytest.param("Hebbian", "erf", 2, 0.3, marks=pytest.mark.slow),
     pytest.param("gradient descent", "gated", 2, 2.0, marks=pytest.mark.slow),

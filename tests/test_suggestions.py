@@ -67,15 +67,15 @@ TASKS = {
     "ten classes by entropy": lambda: wl.datasets.digits(30, 0, classes=range(10), loss=wl.SoftmaxCrossEntropy()),
 }
 CASES = [
-    ("digits", "gd", wl.Tanh(), 1.0, {}),
+    pytest.param("digits", "gd", wl.Tanh(), 1.0, {}, marks=pytest.mark.slow),
     ("digits", "gd", wl.Tanh(), 10.0, {}),
-    ("digits", "gd", wl.GELU(), 1.0, {}),
-    ("digits", "fa-half", wl.ReLU(), 3.0, {}),
+    pytest.param("digits", "gd", wl.GELU(), 1.0, {}, marks=pytest.mark.slow),
+    pytest.param("digits", "fa-half", wl.ReLU(), 3.0, {}, marks=pytest.mark.slow),
     ("circle", "dfa", wl.Softplus(), 3.0, {}),
-    ("ten classes", "gd", wl.ReLU(), 3.0, {}),
+    pytest.param("ten classes", "gd", wl.ReLU(), 3.0, {}, marks=pytest.mark.slow),
     ("digits", "gd", wl.Gated(wl.ReLU()), 10.0, {}),
     ("digits", "gd", wl.Tanh(), 3.0, {"momentum": 0.9}),
-    ("two classes by entropy", "gd", wl.Tanh(), 3.0, {}),
+    pytest.param("two classes by entropy", "gd", wl.Tanh(), 3.0, {}, marks=pytest.mark.slow),
     ("ten classes by entropy", "fa-0", wl.GELU(), 1.0, {}),
     ("digits", "dfa", wl.Tanh(), 3.0, {"batches": wl.Batches(4)}),
 ]

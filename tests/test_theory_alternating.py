@@ -58,7 +58,7 @@ def assert_agree(found, limit, resolution):
         assert_agree_statistically(found[name].isel(later), limit[name].isel(later), 4 * resolution)
 
 
-FAST = [("fa-half", 2), ("dfa", 2)]
+FAST = [("dfa", 2)]
 CASES = [(rule, layers) for rule in ("gd", "fa-half", "fa-0", "dfa", "hebb") for layers in (1, 2, 3)]
 
 
@@ -216,7 +216,8 @@ def flat(pairs):
     return pairs.transpose(0, 2, 1, 3).reshape(steps * samples, -1)
 
 
-@pytest.mark.parametrize("rule", [pytest.param("gd", marks=pytest.mark.slow), "fa-half"])
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["gd", "fa-half"])
 def test_responses_are_those_of_deferred_weights(rule):
     """⟨ϕ y⟩ = (A or C)⟨p p⟩, ⟨g u⟩ = B Φ and ⟨g̃ u⟩ = D Φ, with all four sides measured in independent runs."""
     steps, replicates = 5, 12

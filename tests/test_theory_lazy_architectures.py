@@ -19,6 +19,10 @@ KERNELS = ("feature_kernel", "gradient_kernel", "pseudo_gradient_kernel", "ntk",
 RESIDUAL = "residual"
 
 
+ROUNDED = {("1-D", "gd"), ("1-D circular, pooled", "dfa"), (RESIDUAL, "fa-half")}
+"""The cases of the fast set: each geometry once."""
+
+
 def network(geometry, layers, nonlinearity, richness=1.0):
     """A network and the shape of its inputs."""
     if geometry == RESIDUAL:
@@ -27,8 +31,14 @@ def network(geometry, layers, nonlinearity, richness=1.0):
     return wl.CNN(layers, nonlinearity, richness, **({"filter_scale": 0.5} | options)), shape
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("geometry", ["1-D", "1-D circular, pooled", RESIDUAL])
+@pytest.mark.parametrize(
+    ("geometry", "rule"),
+    [
+        pytest.param(geometry, rule, marks=() if (geometry, rule) in ROUNDED else pytest.mark.slow)
+        for geometry in ("1-D", "1-D circular, pooled", RESIDUAL)
+        for rule in RULES
+    ],
+)
 def test_deep_linear_networks_to_rounding(geometry, rule):
     net, shape = network(geometry, 3, wl.Linear())
     task = images(shape, samples=2, test_samples=0)
@@ -68,7 +78,7 @@ def test_kernels_are_those_of_wide_networks(geometry, nonlinearity, rule):
         assert_agree_statistically(run[name].values, expected, resolution=0.06)
 
 
-@pytest.mark.parametrize("geometry", ["1-D", pytest.param("2-D circular, windows", marks=pytest.mark.slow), RESIDUAL])
+@pytest.mark.parametrize("geometry", of_which_fast(["1-D", "2-D circular, windows", RESIDUAL], RESIDUAL))
 @pytest.mark.parametrize("rule", of_which_fast(["gd", "fa-half"], "fa-half"))
 def test_small_richness_is_the_lazy_limit(geometry, rule):
     """Outputs on training and test points after steps of training, at infinite width."""

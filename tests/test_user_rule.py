@@ -6,7 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_agree_statistically, assert_matches_reference, reference_for, small_task
+from helpers import assert_agree_statistically, assert_matches_reference, of_which_fast, reference_for, small_task
 
 import widelimit as wl
 
@@ -61,7 +61,7 @@ def test_finite_width(outputs):
     assert_matches_reference(run, reference.train(step_size=0.05, steps=5, momentum=0.5), task.scalar, 1e-10)
 
 
-@pytest.mark.parametrize("outputs", [None, 2])
+@pytest.mark.parametrize("outputs", of_which_fast([None, 2], 2))
 def test_infinite_width_is_what_wide_networks_tend_to(outputs):
     task = small_task(outputs=outputs)
     options = {"optimizer": wl.SGD(0.1), "steps": 6, "record": wl.Record(every=3)}
