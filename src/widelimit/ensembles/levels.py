@@ -147,7 +147,9 @@ class Level:
         kept = averaged(result, self._quantities)
         if not self.count:
             self.template = result.drop_vars([name for name in result.data_vars if "replicate" in result[name].dims])
-            self.template = self.template.assign(kept.isel(replicate=0, drop=True)).drop_vars("replicate", errors="ignore")
+            self.template = self.template.assign(kept.isel(replicate=0, drop=True)).drop_vars(
+                "replicate", errors="ignore"
+            )
             self._make_room(kept)
         steps = min(kept.sizes["step"], self.template.sizes["step"])  # of a run that diverged there are fewer
         if steps < self.template.sizes["step"]:
@@ -179,10 +181,13 @@ class Level:
     def _shorten(self, steps: int) -> None:
         for name, sums in self._sums.items():
             cut = tuple(
-                slice(steps) if dim in ("step", "step2") else slice(None) for dim in ("group", *self.template[name].dims)
+                slice(steps) if dim in ("step", "step2") else slice(None)
+                for dim in ("group", *self.template[name].dims)
             )
             self._sums[name] = sums[cut]
-        self.template = self.template.isel({dim: slice(steps) for dim in ("step", "step2") if dim in self.template.dims})
+        self.template = self.template.isel(
+            {dim: slice(steps) for dim in ("step", "step2") if dim in self.template.dims}
+        )
 
     def means(self, groups: int) -> dict[str, np.ndarray]:
         """Means of so many groups of replicates, a power of two that is no more than there are replicates."""

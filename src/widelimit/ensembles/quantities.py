@@ -63,7 +63,9 @@ class Quantities:
         tests = any(name.startswith("test_") and name not in _TRAINED for name in named)
         kernels = named & {*KERNELS, *ON_REQUEST}
         if record is None:
-            kept = None if self.function is not None else tuple(name for name in (*KERNELS, *ON_REQUEST) if name in named)
+            kept = (
+                None if self.function is not None else tuple(name for name in (*KERNELS, *ON_REQUEST) if name in named)
+            )
             return Record(kernels=kept, two_time=two_time, test_kernels=tests)
         checks.instance("record", record, Record, "widelimit.Record(every=10)")
         missing = kernels - set(KERNELS if record.kernels is None else record.kernels)
@@ -81,7 +83,7 @@ class Quantities:
 
 
 def averaged(result: xr.Dataset, quantities: Quantities) -> xr.Dataset:
-    """What of a result has a mean over replicates: all that is recorded of a course, and the function if there is one."""
+    """What of a result has a mean over replicates: what is recorded of a course, and the function, if there is one."""
     names = [
         str(name)
         for name, values in result.data_vars.items()

@@ -146,9 +146,7 @@ class Route:
         for name in names:
             size, known = float(np.linalg.norm(self.estimate.mean(name))), self.accuracy(name)
             room = (accuracy**2 - min(known.counted_bias, 0.9 * accuracy) ** 2) * size**2
-            scale = [
-                abs(weight) * math.sqrt(level.spreads[name].variance) for level, weight in self.estimate.terms
-            ]
+            scale = [abs(weight) * math.sqrt(level.spreads[name].variance) for level, weight in self.estimate.terms]
             costs = [math.sqrt(max(level.pace, 1e-9)) for level in self.levels]
             whole = sum(spread * cost for spread, cost in zip(scale, costs, strict=True))
             if not 0 < whole < math.inf or room <= 0:
@@ -158,9 +156,7 @@ class Route:
             for _ in range(8):
                 parts = [(s**2 / n, n) for s, n in zip(scale, counts, strict=True)]
                 total = sum(part for part, _ in parts)
-                freedom = total**2 / sum(
-                    part**2 / (known.directions * max(n - 1, 0.5)) for part, n in parts if part
-                )
+                freedom = total**2 / sum(part**2 / (known.directions * max(n - 1, 0.5)) for part, n in parts if part)
                 factor = quantile(known.directions, freedom)
                 counts = [max(s / c * whole * factor / room, 2.0) for s, c in zip(scale, costs, strict=True)]
             for place, count in enumerate(counts):
@@ -170,9 +166,7 @@ class Route:
     def seconds_for(self, accuracy: float, names: Sequence[str]) -> float:
         """About the seconds that are left to the accuracy."""
         needed = self.needed(accuracy, names)
-        return sum(
-            max(needed[place] - level.count, 0.0) * level.pace for place, level in enumerate(self.levels)
-        )
+        return sum(max(needed[place] - level.count, 0.0) * level.pace for place, level in enumerate(self.levels))
 
     def groups(self) -> int:
         """Of how many independent estimates the result is made: a power of two."""

@@ -38,6 +38,10 @@ class Series:
         part = part if isinstance(part, tuple) else (part,)
         return Series(self.value[part], self.first[(slice(None), *part)], self.second[(slice(None), *part)])
 
+    def of_one_layer(self) -> Series:
+        """With an axis of length one in front of the value's."""
+        return Series(self.value[None], self.first[:, None], self.second[:, None])
+
     def power(self, exponent: int) -> Series:
         """Elementwise, for a whole exponent."""
         result = Series.constant(np.ones_like(self.value), len(self.first))
@@ -75,4 +79,3 @@ def product(subscripts: str, a: Series, b: Series) -> Series:
     second = second + np.einsum(f"{left},d{right}->d{output}", a.value, b.second, optimize=True)
     second = second + np.einsum(both, a.first, b.first, optimize=True)
     return Series(np.einsum(subscripts, a.value, b.value), first, second)
-

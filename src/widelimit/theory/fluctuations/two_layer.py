@@ -75,13 +75,12 @@ def two_layer_fluctuations(
     if not isinstance(net.nonlinearity, Linear) or net.hidden_layers != 1:
         raise ArgumentError(
             "net: theory.two_layer_fluctuations covers MLP(1, Linear()), one hidden layer; got "
-            f"MLP({net.hidden_layers}, {type(net.nonlinearity).__name__}()). widelimit.corrections measures any network."
+            f"MLP({net.hidden_layers}, {type(net.nonlinearity).__name__}()). widelimit.corrections measures any "
+            "network."
         )
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
     if not isinstance(task.loss, SquaredError):
-        raise ArgumentError(
-            f"task: theory.two_layer_fluctuations covers SquaredError; got {type(task.loss).__name__}."
-        )
+        raise ArgumentError(f"task: theory.two_layer_fluctuations covers SquaredError; got {type(task.loss).__name__}.")
     feedback = feedback_of(rule, "theory.two_layer_fluctuations")
     if feedback.kind is FeedbackKind.LOCAL and feedback.error_power == 0:
         raise ArgumentError(
@@ -227,9 +226,9 @@ class _Recursion:
             "test_output": output[samples:],
             "error": error,
             "loss": 0.5 * squared,
-            "feature_kernel": features.mapped("pq->pq")[None, :, :],
-            "gradient_kernel": _everywhere(gradient, samples)[None],
-            "pseudo_gradient_kernel": pseudo[None],
+            "feature_kernel": features.of_one_layer(),
+            "gradient_kernel": _everywhere(gradient, samples).of_one_layer(),
+            "pseudo_gradient_kernel": pseudo.of_one_layer(),
             "ntk": kernel,
         }
 
