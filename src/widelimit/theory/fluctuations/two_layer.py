@@ -9,6 +9,7 @@ covariance N Cov(X_ij, X_kl) = δ_ik δ_jl + δ_il δ_jk, so that expanding T in
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ import xarray as xr
 
 from ... import checks
 from ...checks import ArgumentError
+from ...faults import DIVERGED, DivergenceWarning
 from ...memory import require_memory
 from ...networks import MLP, Linear
 from ...optimizers import SGD
@@ -69,7 +71,8 @@ def two_layer_fluctuations(
     `pseudo_gradient_kernel` and `ntk` at all steps, along the dimension `measure`: "limit", "shift" (a) and "variance"
     (C of each entry), as [`corrections`] measures them.
 
-    **Raises:** `ArgumentError` if an argument cannot serve.
+    **Raises:** `ArgumentError` if an argument cannot serve. A run that diverges (Hebbian learning can) stops, warns with
+    `DivergenceWarning` and keeps the steps before.
     """
     fully_connected(net, "theory.two_layer_fluctuations", "Linear")
     if not isinstance(net.nonlinearity, Linear) or net.hidden_layers != 1:
@@ -98,7 +101,19 @@ def two_layer_fluctuations(
     recorded: list[dict[str, dict[str, np.ndarray]]] = []
     with progress_bar(progress, total=steps + 1, desc="theory.two_layer_fluctuations", unit="step") as bar:
         for step in range(steps + 1):
-            series = recursion.advance(None if order is None else order[step])
+            with np.errstate(over="ignore", invalid="ignore"):
+                series = recursion.advance(None if order is None else order[step])
+            loss = float(series["loss"].value)
+            if not all(np.isfinite(each).all() for each in vars(series["ntk"]).values()) or (
+                recorded and loss > DIVERGED * max(float(recorded[0]["limit"]["loss"]), 1e-300)
+            ):
+                warnings.warn(
+                    f"The network diverged at step {step} (time {step * float(optimizer.step_size):g}); the steps "
+                    "before that are kept. A smaller step size helps unless the rule itself diverges.",
+                    DivergenceWarning,
+                    stacklevel=2,
+                )
+                break
             recorded.append({measure: recursion.measure(measure, series) for measure in MEASURES})
             bar.update()
     return _labelled(recorded, net, task, rule, optimizer)
