@@ -71,8 +71,8 @@ def two_layer_fluctuations(
     `pseudo_gradient_kernel` and `ntk` at all steps, along the dimension `measure`: "limit", "shift" (a) and "variance"
     (C of each entry), as [`corrections`] measures them.
 
-    **Raises:** `ArgumentError` if an argument cannot serve. A run that diverges (Hebbian learning can) stops, warns with
-    `DivergenceWarning` and keeps the steps before.
+    **Raises:** `ArgumentError` if an argument cannot serve. A run that diverges (Hebbian learning can) stops, warns
+    with `DivergenceWarning` and keeps the steps before.
     """
     fully_connected(net, "theory.two_layer_fluctuations", "Linear")
     if not isinstance(net.nonlinearity, Linear) or net.hidden_layers != 1:
