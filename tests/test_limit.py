@@ -330,6 +330,15 @@ def test_a_function_that_gives_no_replicates_is_refused(monkeypatch, function):
         limited(monkeypatch, Law(), of=function)
 
 
+def test_without_a_time_budget_nothing_is_left_short(monkeypatch):
+    """Calls of a fixed size are made also where fewer replicates are missing."""
+    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: 1e4)
+    for seed in range(3):
+        result = limited(monkeypatch, Law(spread=3.0), accuracy=0.03, seed=seed)
+        assert about(result)["stopped"] == ""
+        assert about(result)["quantities"]["ntk"]["achieved"] <= 0.03
+
+
 def test_seeds_of_batches_differ(monkeypatch):
     law, seeds = Law(spread=5.0), []
     monkeypatch.setattr(limit_search, "train", lambda **options: seeds.append(options["seed"]) or law(**options))

@@ -289,12 +289,10 @@ class Search:
                 wanted = 0 if ran or any(other > 0 for other in missing.values()) else 1
             if wanted <= 0:
                 continue
-            fitting = (
-                int((self.budget - self.elapsed) / max(level.pace, 1e-9)) if math.isfinite(self.budget) else wanted
-            )
-            if fitting < max(level.together, 1):
+            left = (self.budget - self.elapsed) / max(level.pace, 1e-9)  # replicates that there is time for
+            if left < level.together:
                 return ran
-            level.add(min(wanted, fitting))
+            level.add(int(min(wanted, left)))
             ran = True
         for level, _ in route.bias.terms if route.bias is not None else ():
             if level not in route.levels:
