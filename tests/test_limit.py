@@ -112,6 +112,7 @@ def test_what_is_left_of_the_bias_is_seen():
     route = routes.extrapolated(narrow, wide, narrower)
     assert route.accuracy("ntk").bias == pytest.approx(40 / (40 * 80), rel=0.1)
     error = route.estimate.mean("ntk") - TRUTH.ravel()
+    assert route.bias is not None
     np.testing.assert_allclose(route.bias.mean("ntk"), error, atol=1e-3)
     law = Law(shift=5.0, spread=1e-6)
     route = routes.single(level(law, 80, 4), level(law, 40, 4))
