@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import theory
     from .checks import ArgumentError
+    from .ensembles import corrections, limit, width_for
     from .faults import (
         CheckpointWarning,
         DivergenceWarning,
+        ExpansionWarning,
+        LimitWarning,
         PrecisionWarning,
         RecordWarning,
         RisingLossWarning,
@@ -67,6 +70,7 @@ __all__ = [
     "DirectRandomTargetProjection",
     "DivergenceWarning",
     "Erf",
+    "ExpansionWarning",
     "FeedbackAlignment",
     "Finite",
     "Gated",
@@ -74,6 +78,7 @@ __all__ = [
     "Hebbian",
     "Infinite",
     "KolenPollack",
+    "LimitWarning",
     "Linear",
     "Logistic",
     "Loss",
@@ -99,8 +104,10 @@ __all__ = [
     "TruncationWarning",
     "combine",
     "compare",
+    "corrections",
     "datasets",
     "initialize",
+    "limit",
     "load",
     "observables",
     "plan",
@@ -110,6 +117,7 @@ __all__ = [
     "suggest_step_size",
     "theory",
     "train",
+    "width_for",
 ]
 
 # Where the names are, in an order in which importing one room imports those before it anyway.
@@ -124,6 +132,7 @@ _ROOMS = (
     "results",
     "results.distances",
     "simulation",
+    "ensembles",
 )
 
 

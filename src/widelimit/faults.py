@@ -43,6 +43,14 @@ class CheckpointWarning(UserWarning):
     """A run could not be kept in the file that it was to keep itself in; it goes on."""
 
 
+class LimitWarning(UserWarning):
+    """The limit is not known as well as was asked for, or two ways to it do not agree."""
+
+
+class ExpansionWarning(UserWarning):
+    """At the narrowest of several widths, finite networks do not differ from the limit by a/N and C/N alone."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Training was interrupted; `result` holds what had been recorded, and `code` is the exit code of what did it."""
 

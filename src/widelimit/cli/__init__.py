@@ -1,4 +1,4 @@
-"""The command line `widelimit`: train, resume, show, report, compare, figure, demo and doctor.
+"""The command line `widelimit`: train, limit, resume, show, report, compare, figure, demo and doctor.
 
 Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for, a file that could not be read or
 written, or a plan that does not fit in memory; 3 the run diverged, and what came before is saved; 4 a file that was
@@ -24,6 +24,7 @@ from .messages import INTERRUPTED, MISTAKE, say, silence
 
 COMMANDS = {
     "train": "Train a network and save what it went through.",
+    "limit": "Find the infinite-width limit to a stated accuracy, by whichever way to it is cheapest, and save it.",
     "resume": "Go on with a run from the file in which it kept itself (--run.checkpoint), and save what it went "
     "through.",
     "show": "Print what a run was and what came of it, and draw it.",
@@ -92,12 +93,14 @@ def _help(arguments: list[str]) -> int:
 
 
 def _run(name: str, *arguments: str) -> int:
-    if name == "train":
+    if name in ("train", "limit"):
         if not {"-h", "--help", "--plan"} & set(arguments):
             # A file that is in the way is seen before the options are read, for which jax has to be imported.
-            output, _ = tyro.cli(destinations.Output, prog="widelimit train", args=arguments, return_unknown_args=True)
+            output, _ = tyro.cli(
+                destinations.Output, prog=f"widelimit {name}", args=arguments, return_unknown_args=True
+            )
             destinations.check(output.out, output.overwrite)
-        return importlib.import_module(".train", __name__).run(arguments)
+        return importlib.import_module(f".{name}", __name__).run(arguments)
     command = getattr(importlib.import_module(f".{name}", __name__), name.capitalize())
     return tyro.cli(command, prog=f"widelimit {name}", args=arguments).run()
 

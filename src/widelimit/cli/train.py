@@ -49,7 +49,7 @@ def planned(options: Any) -> int:
     """Say what a configuration will take; returns the exit code."""
     run = {name: value for name, value in vars(options.run).items() if name != "checkpoint"}
     with warnings_said(), compiled.kept():
-        plan = simulation.plan(**_built(options), **run)
+        plan = simulation.plan(**built(options), **run)
     print(plan)
     return 0 if plan.fits else MISTAKE
 
@@ -67,7 +67,7 @@ def trained(options: Any, output: Output, *, inputs: Sequence[Path | None] = ())
         command = {"tables": config.tables(options), "out": str(output.out.absolute())}
         run = run | {"checkpoint": Place(place, command)}
     destinations.check(output.out, output.overwrite, inputs=inputs)
-    arguments, code = _built(options), 0
+    arguments, code = built(options), 0
     with warnings_said() as caught, compiled.kept():
         hold(pieces=1)
         try:
@@ -77,34 +77,35 @@ def trained(options: Any, output: Output, *, inputs: Sequence[Path | None] = ())
         hold()
     if diverged(caught) and not code:
         code = DIVERGED
-    return _keep(result, output, code, run["checkpoint"])
+    return keep(result, output, code, run["checkpoint"])
 
 
-def _built(options: Any) -> dict[str, Any]:
+def built(options: Any) -> dict[str, Any]:
     """What is trained, and how: the arguments of the tables but for [run]."""
     names = {"net": "network"} | {name: name for name in ("task", "rule", "width", "optimizer", "batches", "record")}
     return {argument: getattr(options, table).build() for argument, table in names.items()}
 
 
-def parsed(arguments: Sequence[str]) -> Train:
+def parsed(arguments: Sequence[str], command: type[Any] = Train, prog: str = "widelimit train") -> Any:
     """The options that the arguments give, on top of those of the file that they name. **Raises:** as [`read`]."""
-    options = tyro.cli(Train, prog="widelimit train", args=arguments)
+    options = tyro.cli(command, prog=prog, args=arguments)
     if options.config is None:
         return options
     # What the file says is the default that flags override, so the flags are read once more on top of it; and once
     # more where they make another choice, of rule or width or data: what the file says of its own choice is not for it.
     for_file = vars(read(options.config))
-    given = tyro.cli(Train, prog="widelimit train", args=arguments, default=dataclasses.replace(options, **for_file))
+    given = tyro.cli(command, prog=prog, args=arguments, default=dataclasses.replace(options, **for_file))
     for_choice = {
         name: table.for_choice(getattr(getattr(given, name), table.choice)) if table.choice else table
         for name, table in for_file.items()
     }
     if for_choice == for_file:
         return given
-    return tyro.cli(Train, prog="widelimit train", args=arguments, default=dataclasses.replace(options, **for_choice))
+    return tyro.cli(command, prog=prog, args=arguments, default=dataclasses.replace(options, **for_choice))
 
 
-def _keep(result: xr.Dataset, output: Output, code: int, checkpoint: Place | None) -> int:
+def keep(result: xr.Dataset, output: Output, code: int, checkpoint: Place | None = None) -> int:
+    """Save what a run went through, and say what it was and came to; returns the exit code."""
     if code > 128 and checkpoint is not None and checkpoint.path.exists():
         say(f"`widelimit resume {checkpoint.path}` goes on from where the run was interrupted.")
     if "loss" not in result or not result.sizes.get("step"):

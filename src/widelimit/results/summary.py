@@ -25,6 +25,7 @@ def lines(result: xr.Dataset) -> list[str]:
     run = configuration(result)
     verb = "solved" if "solver" in run else "trained" if "rule" in run else "measured"
     rows = [(verb, setting(run)), ("recorded", _recorded(result, run))]
+    rows += _accuracy(run)
     rows += [(name, plus_minus(value)) for name, value in final(result).items()]
     if observables.has_gradient_alignment(result):
         alignment = at_last(observables.gradient_alignment(result)).transpose("layer", ...)
@@ -130,6 +131,19 @@ def _recorded(result: xr.Dataset, run: Mapping[str, Any]) -> str:
     if "seconds" in run:
         parts.append(duration(run["seconds"]))
     return ", ".join(parts)
+
+
+def _accuracy(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the error of a limit is below, relative to each quantity's size; nothing for other results."""
+    found = run.get("limit")
+    if not isinstance(found, Mapping) or "solver" not in run or not isinstance(found.get("quantities"), Mapping):
+        return []
+    reached = [
+        f"{name} at most {100 * float(numbers['achieved']):.2g} % of its size"
+        for name, numbers in found["quantities"].items()
+        if isinstance(numbers, Mapping) and isinstance(numbers.get("achieved"), (int, float))
+    ]
+    return [("error", f"{', '.join(reached)} (95 %)")] if reached else []
 
 
 def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:

@@ -2,5 +2,6 @@
 
 from .covariances import fluctuations
 from .relu import relu_variance
+from .two_layer import two_layer_fluctuations
 
-__all__ = ["fluctuations", "relu_variance"]
+__all__ = ["fluctuations", "relu_variance", "two_layer_fluctuations"]

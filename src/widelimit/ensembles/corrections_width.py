@@ -1,0 +1,65 @@
+"""`width_for`: how wide a network has to be for what it does to be what the limit does."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import xarray as xr
+
+from .. import checks
+from ..checks import ArgumentError
+from ..faults import ExpansionWarning
+from ..results import configuration
+
+
+def width_for(accuracy: float, *, corrections: xr.Dataset, of: str = "ntk", networks: float = 1) -> int:
+    """How many neurons a layer needs for networks to be as near to the limit as `accuracy`.
+
+    The mean of n networks of width N is off by a/N, and scatters by C/(n N). N is the least for which
+
+        √(⟨|a|²⟩/N² + ⟨tr C⟩/(n N)) ≤ accuracy · √⟨|q_∞|²⟩,
+
+    the averages over all recorded steps, as in [`limit`]. Where a is no larger than its statistical error, that error
+    stands for it, so that too few replicates make N too large, and not too small.
+
+    **Arguments:** `accuracy`, the relative root mean square error, above 0; `corrections`, what [`corrections`] or
+    `theory.two_layer_fluctuations` returns; `of`, a quantity in it; `networks`, of how many networks the mean is taken:
+    1 for a single one, `math.inf` for the mean of a large ensemble.
+
+    **Returns:** N.
+
+    **Raises:** `ArgumentError` if an argument cannot serve; `ExpansionWarning` where N is below the narrowest width
+    that was measured, so that the leading order need not hold there.
+    """
+    checks.number("accuracy", accuracy, above=0)
+    checks.instance("corrections", corrections, xr.Dataset, "what widelimit.corrections returns")
+    if "measure" not in corrections.dims:
+        raise ArgumentError("corrections must be what widelimit.corrections returns, with the dimension measure.")
+    checks.known("of", of, [str(name) for name, values in corrections.data_vars.items() if "measure" in values.dims])
+    if networks != math.inf:
+        checks.number("networks", networks, at_least=1)
+    values = corrections[of]
+    held = set(values["measure"].values.tolist()) if "measure" in values.coords else set()
+    if not {"limit", "shift", "variance"} <= held:
+        raise ArgumentError(f"corrections must hold limit, shift and variance of {of}; it holds {sorted(held)}.")
+    squares = {measure: float((values.sel(measure=measure) ** 2).sum()) for measure in held}
+    size, noise = squares["limit"], squares.get("shift_error", 0.0)
+    if not size > 0:
+        raise ArgumentError(f"of: {of} is zero at infinite width, so that there is no relative error of it.")
+    shift = max(squares["shift"] - noise, noise)
+    spread = max(float(values.sel(measure="variance").sum()), 0.0) / networks
+    allowed = accuracy**2 * size
+    # The positive root of shift x² + spread x = allowed, x = 1/N, in a form that serves without a shift too.
+    root = spread + math.sqrt(spread**2 + 4 * shift * allowed)
+    width = max(int(np.ceil(root / (2 * allowed) - 1e-9)), 1)
+    narrowest = min(configuration(corrections).get("widths", [1]))
+    if width < narrowest:
+        warnings.warn(
+            f"{width} neurons are fewer than the {narrowest} of the narrowest networks that were measured: the leading "
+            "order in 1/N need not hold there. Measure narrower ones, or take those.",
+            ExpansionWarning,
+            stacklevel=2,
+        )
+    return width

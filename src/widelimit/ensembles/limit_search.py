@@ -1,0 +1,409 @@
+"""The search behind `limit`: both ways to it are tried, and the cheaper one goes on until it is accurate enough."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from .. import formatting
+from ..checks import ArgumentError
+from ..faults import DivergenceWarning, LimitWarning
+from ..progress import progress_bar
+from ..results import SCHEMA, describe, described, versions
+from ..simulation import Simulation, initialize, train
+from ..weights import Finite, Infinite, Width
+from .levels import Level
+from .quantities import OF_A_FUNCTION, Quantities
+from .routes import Accuracy, Route, disagreement, extrapolated, single
+
+_NARROW = 100
+"""The narrower of the two widths that are tried first, if there are no more samples than that."""
+
+_TOGETHER = 16  # networks in a call
+_ROUND = 20.0  # seconds, about, between two looks at what is reached
+_PRIOR = 2.25
+"""Of one neuron's share of the variance to one particle's, measured (see "What it costs"): until it is known."""
+
+
+@dataclasses.dataclass
+class Search:
+    """The two ways, as far as they have come, and which one is taken."""
+
+    arguments: dict[str, Any]
+    quantities: Quantities
+    accuracy: float
+    budget: float
+    seed: int
+    bar: Any
+    began: float
+    simulation: Simulation
+    """Of the limit, with what was left open chosen: its particles and capacity, the step size."""
+    levels: list[Level] = dataclasses.field(default_factory=list)
+    route: Route | None = None
+    other: Route | None = None
+    why: str = ""
+    stopped: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        arguments: dict[str, Any],
+        quantities: Quantities,
+        accuracy: float,
+        budget: float,
+        seed: int,
+        progress: bool | None,
+    ) -> Search:
+        """A search that has not begun; arguments are checked, and what is open in them is chosen."""
+        began = time.perf_counter()
+        simulation = initialize(**arguments, width=math.inf, seed=seed, progress=progress)
+        arguments = arguments | {"optimizer": simulation.optimizer}
+        bar = progress_bar(progress, total=1.0, desc="limit", bar_format=_BAR)
+        return cls(arguments, quantities, accuracy, budget, seed, bar, began, simulation)
+
+    @property
+    def names(self) -> list[str]:
+        """The quantities."""
+        return list(self.quantities.each)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.perf_counter() - self.began
+
+    def level(self, width: Width) -> Level:
+        """The level of a width, with the runs that it has had."""
+        for level in self.levels:
+            if level.width == width:
+                return level
+        many = _TOGETHER if not width.resamples else 4
+        together = initialize(**self.arguments, width=width, seed=self.seed).together(many)
+        level = Level(width, self._run, self.quantities, together=together, seed=self.seed)
+        self.levels.append(level)
+        return level
+
+    def _run(self, width: Width, replicates: int, seed: int) -> xr.Dataset:
+        return train(**self.arguments, width=width, replicates=replicates, seed=seed, progress=False)
+
+    # --- the pilot
+
+    def pilot(self) -> None:
+        """Try both ways on a few replicates, and take the cheaper one."""
+        networks = self._networks()
+        if networks is not None:
+            self.route = networks
+        refusal = self._deferred_is_too_dear(networks)
+        if refusal:
+            self.why = refusal
+            return
+        deferred = self._deferred()
+        self._choose(networks, deferred)
+
+    def _networks(self) -> Route | None:
+        narrow = max(_NARROW, self.arguments["task"].samples)
+        levels = []
+        for size in (narrow, 2 * narrow):
+            level = self.level(Finite(size))
+            self._tell(f"networks of {size} neurons")
+            level.add(8 if level.together == 1 else 1)
+            if level.failed:
+                return self._fallback(level)
+            if level.first_seconds < 0.1 * self.budget:
+                level.add(1)  # without what the first call compiled: the pace
+            levels.append(level)
+            if len(levels) == 1:
+                self.route = single(level)
+        return extrapolated(*levels)
+
+    def _fallback(self, level: Level) -> None:
+        """Of runs that fail, what there is, should nothing else come of it."""
+        if self.route is None and level.count:
+            self.route = single(level)
+
+    def _deferred_is_too_dear(self, networks: Route | None) -> str:
+        """Why deferred weights are not even tried; empty where they are."""
+        if networks is None:
+            return ""
+        left = networks.seconds_for(self.accuracy, self.names)
+        level, width = networks.levels[-1], self.simulation.width
+        assert isinstance(width, Infinite)
+        pilot = 2 * self._predicted_pace(level) + 1.5 * level.compiling
+        if pilot > self.budget - self.elapsed:
+            return (
+                f"A first run of deferred weights, of {width.size} particles, was expected to take about "
+                f"{formatting.duration(pilot)}, which is more than the time budget leaves."
+            )
+        if pilot > max(left, 1.0):
+            return (
+                f"Two runs of deferred weights, of {width.size} particles, would take about "
+                f"{formatting.duration(pilot)}; all networks that are needed, about {formatting.duration(left)}."
+            )
+        return ""
+
+    def _predicted_pace(self, level: Level) -> float:
+        """Seconds of a run of deferred weights by its multiplications, beside those of networks."""
+        width, samples = self.simulation.width, self.arguments["task"].samples
+        assert isinstance(width, Infinite)
+        layers = self.arguments["net"].hidden_layers
+        rows = samples * self.arguments["task"].outputs
+        first = width.size * rows * rows + level.size * rows  # the first layer and kernels, without hidden matrices
+        own = (layers - 1) * 11 * width.size * rows * (width.capacity or 0) + first
+        networks = (layers - 1) * 3 * level.size**2 * rows + level.size * rows * rows + first * 0
+        return level.pace * own / max(networks, 1)
+
+    def _deferred(self) -> Route:
+        width = self.simulation.width
+        level = self.level(width)
+        self._tell(f"deferred weights, {width.size} particles")
+        level.add(1)
+        if not level.failed and (self.elapsed + level.first_seconds < self.budget or level.count < 2):
+            level.add(1)
+        if not level.failed and level.count < 4 and 2 * level.pace < 0.1 * (self.budget - self.elapsed):
+            level.add(4 - level.count)
+        return single(level)
+
+    def _choose(self, networks: Route | None, deferred: Route) -> None:
+        """Which way is taken, and why."""
+        if deferred.failed:
+            reason = "diverged" if deferred.levels[0].diverged else "forget too much of what is learned"
+            self.why = f"Deferred weights are ruled out: they {reason} ({deferred.failed})"
+            if networks is None:
+                self.route = self.route or deferred
+                if deferred.levels[0].truncated and not deferred.levels[0].diverged:
+                    self.route = deferred
+            return
+        if networks is None:
+            self.route, self.why = deferred, "Networks diverged."
+            return
+        if deferred.error(self.names) <= self.accuracy < networks.error(self.names):
+            self.route, self.other = deferred, networks
+            self.why = "The first runs of deferred weights are as accurate as was asked for."
+            return
+        seconds = {
+            "networks": 1.15 * networks.seconds_for(self.accuracy, self.names) + networks.levels[0].compiling,
+            "deferred": 1.15 * deferred.seconds_for(self.accuracy, self.names) + deferred.levels[0].compiling,
+        }
+        ways = {"networks": networks, "deferred": deferred}
+        chosen = min(seconds, key=seconds.__getitem__)
+        rest = "deferred" if chosen == "networks" else "networks"
+        self.route, self.other = ways[chosen], ways[rest]
+        self.why = (
+            f"Expected to take {formatting.duration(seconds[chosen])} more; {ways[rest].described()}, "
+            f"{formatting.duration(seconds[rest])}."
+        )
+
+    # --- as many runs as it takes
+
+    def go_on(self) -> None:
+        """Run batches of the route that was taken until the accuracy is reached or the time is up."""
+        assert self.route is not None
+        while not self.route.failed:
+            if self.route.bias is None:
+                self._look_for_bias()
+            error = self.route.error(self.names)
+            self._tell(f"{self.route.described()}: {error:.2%} of {self.accuracy:.2%}", error)
+            if error <= self.accuracy:
+                return
+            if self._is_biased():
+                if not self._widened():
+                    self.stopped = "the bias is larger than the accuracy, and wider runs do not fit"
+                    return
+                continue
+            if not self._round():
+                self.stopped = f"the time budget of {formatting.duration(self.budget)} is used up"
+                return
+
+    def _is_biased(self) -> bool:
+        assert self.route is not None
+        return any(self.route.accuracy(name).counted_bias > 0.7 * self.accuracy for name in self.names)
+
+    def _look_for_bias(self) -> None:
+        """Add the level beside which the bias of the route is seen."""
+        route = self.route
+        assert route is not None
+        last = route.levels[0] if len(route.levels) > 1 else route.levels[-1]
+        if self.elapsed + last.compiling + 2 * last.pace > self.budget:
+            return
+        if len(route.levels) > 1:
+            narrow, wide = route.levels
+            beside = self.level(Finite(max(narrow.size // 2, 2)))
+            beside.add(max(narrow.count // 4, 1) - beside.count)
+            if not beside.failed and beside.count > 1:
+                self.route = extrapolated(narrow, wide, beside)
+        elif route.kind == "deferred" and not self.arguments["net"].nonlinearity.linear:
+            for share in (0.5, 0.75):
+                width = self.simulation.width
+                assert isinstance(width, Infinite)
+                fewer = dataclasses.replace(width, particles=int(share * last.size))
+                try:
+                    beside = self.level(fewer)
+                except ArgumentError:  # so few particles have no room for the basis
+                    continue
+                beside.add(2)
+                if not beside.failed:
+                    self.route = single(last, beside)
+                    return
+
+    def _widened(self) -> bool:
+        """Take the route at twice its width, with the runs that there are."""
+        route = self.route
+        assert route is not None
+        try:
+            if route.kind == "networks" and len(route.levels) > 1:
+                narrow, wide = route.levels
+                wider = self.level(Finite(2 * wide.size))
+                wider.add(8 if wider.together == 1 else 1)
+                self.route = extrapolated(wide, wider, narrow)
+            else:
+                (level,) = route.levels
+                assert isinstance(level.width, Infinite)
+                wider = self.level(dataclasses.replace(level.width, particles=2 * level.size))
+                wider.add(2)
+                self.route = single(wider, level)
+        except ArgumentError:  # there is not memory enough
+            return False
+        return self.elapsed < self.budget
+
+    def _round(self) -> bool:
+        """One more batch of each level that needs one; whether there was time for any."""
+        route = self.route
+        assert route is not None
+        needed = route.needed(self.accuracy, self.names)
+        missing = {place: needed[place] - level.count for place, level in enumerate(route.levels)}
+        seconds = sum(max(count, 0) * route.levels[place].pace for place, count in missing.items())
+        self._total(seconds)
+        # What is needed is itself estimated: no round more than doubles what there is by much, or is long.
+        share = min(1.0, _ROUND / seconds if seconds > 0 else 1.0)
+        ran = False
+        for place, level in enumerate(route.levels):
+            wanted = min(math.ceil(share * missing[place]), max(2 * level.count, 2))
+            if missing[place] <= 0:
+                wanted = 0 if ran or any(other > 0 for other in missing.values()) else 1
+            if wanted <= 0:
+                continue
+            left = (self.budget - self.elapsed) / max(level.pace, 1e-9)  # replicates that there is time for
+            if left < level.together:
+                return ran
+            level.add(int(min(wanted, left)))
+            ran = True
+        for level, _ in route.bias.terms if route.bias is not None else ():
+            if level not in route.levels:
+                most = max(other.count for other in route.levels) // 4
+                if most > level.count and self.elapsed + level.pace * (most - level.count) < self.budget:
+                    level.add(most - level.count)
+        return ran
+
+    # --- what is said
+
+    def _tell(self, words: str, error: float | None = None) -> None:
+        self.bar.set_description(words, refresh=False)
+        if self.route is not None and error is not None and not self.route.failed:
+            self._total(self.route.seconds_for(self.accuracy, self.names))
+
+    def _total(self, left: float) -> None:
+        self.bar.total = max(round(self.elapsed + left, 1), 0.1)
+        self.bar.set_postfix_str(f"about {formatting.duration(left)} left", refresh=False)
+        self.bar.n = min(round(self.elapsed, 1), self.bar.total)
+        self.bar.update(0)
+        self.bar.refresh()
+
+    def result(self, stopped: str = "") -> xr.Dataset:
+        """The estimate as a labelled result."""
+        assert self.route is not None
+        route, stopped = self.route, stopped or self.stopped
+        estimates, template = route.estimates(), route.levels[-1].template
+        data = {name: (("replicate", *template[name].dims), values) for name, values in estimates.items()}
+        whole = template.drop_vars(list(estimates)).assign(data)
+        for name in estimates:
+            whole[name].attrs.update(template[name].attrs)
+        whole = _finite_steps(whole, list(estimates)).assign_coords(replicate=np.arange(route.groups()))
+        accuracies = {name: route.accuracy(name) for name in self.names}
+        configuration = {
+            "solver": f"limit by {route.described()}",
+            **described(self.arguments["net"], self.arguments["task"], self.simulation.rule),
+            "width": "inf",
+            **{
+                key: value
+                for key, value in self.simulation.configuration(route.groups()).items()
+                if key not in ("particles", "capacity", "tolerance", "growth", "width", "net", "rule", "loss")
+            },
+            "seconds": self.elapsed,
+            "limit": self._described(accuracies, stopped),
+        }
+        return whole.assign_attrs(
+            schema=SCHEMA, versions=json.dumps(versions()), configuration=json.dumps(describe(configuration))
+        )
+
+    def _described(self, accuracies: dict[str, Accuracy], stopped: str) -> dict[str, Any]:
+        assert self.route is not None
+        return {
+            "accuracy": self.accuracy,
+            "of": list(accuracies),
+            "quantities": {name: accuracy.as_numbers() for name, accuracy in accuracies.items()},
+            "route": self.route.described(),
+            "why": self.why,
+            "stopped": stopped or ("" if not self.route.failed else "all runs diverged"),
+            "levels": [
+                {
+                    "width": "inf" if level.width.resamples else level.size,
+                    **({"particles": level.size} if level.width.resamples else {}),
+                    "replicates": level.count,
+                    "seconds": level.seconds,
+                }
+                for level in self.levels
+            ],
+        }
+
+    def warn(self) -> None:
+        """Say what the user has to know, once."""
+        assert self.route is not None
+        route = self.route
+        for category in {note.category for level in self.levels for note in level.notes}:
+            note = next(note for level in self.levels for note in level.notes if note.category is category)
+            warnings.warn(str(note.message), category, stacklevel=3)
+        if any(level.diverged for level in route.levels):
+            warnings.warn(f"The limit was not reached: {route.failed}", DivergenceWarning, stacklevel=3)
+        elif route.failed:
+            warnings.warn(f"The result is not to be trusted. {route.failed}", LimitWarning, stacklevel=3)
+        elif self.stopped:
+            reached = ", ".join(f"{name} {route.accuracy(name).error:.2g}" for name in self.names)
+            warnings.warn(
+                f"The accuracy of {self.accuracy:g} was not reached, because {self.stopped}; reached are, with 95 % "
+                f"probability: {reached}.",
+                LimitWarning,
+                stacklevel=3,
+            )
+        if self.other is None or self.other.failed or route.failed:
+            return
+        for name in self.names:
+            distance, allowed = disagreement(route, self.other, name)
+            if distance > allowed:
+                warnings.warn(
+                    f"{name} by {route.described()} and by {self.other.described()} lie {distance:.2g} of its size "
+                    f"apart, where their errors allow {allowed:.2g}: one of the two is biased by more than was seen. "
+                    "Pass more particles to train, or compare wider networks.",
+                    LimitWarning,
+                    stacklevel=3,
+                )
+
+
+_BAR = "{desc} |{bar}| {elapsed}{postfix}"
+
+
+def _finite_steps(whole: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """The steps up to the first at which a replicate had diverged."""
+    good = np.ones(whole.sizes["step"], bool)
+    for name in names:
+        if name != OF_A_FUNCTION and "step" in whole[name].dims and "step2" not in whole[name].dims:
+            over = [dim for dim in whole[name].dims if dim != "step"]
+            good &= xr.DataArray(np.isfinite(whole[name])).all(over).values
+    steps = len(good) if good.all() else int(np.argmin(good))
+    return whole.isel({dim: slice(steps) for dim in ("step", "step2") if dim in whole.dims})
