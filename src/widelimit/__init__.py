@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import theory
     from .checks import ArgumentError
+    from .ensembles import Sweep, open_sweep, sweep
     from .faults import (
         CheckpointWarning,
         DivergenceWarning,
         PrecisionWarning,
         RecordWarning,
         RisingLossWarning,
+        SweepWarning,
         TaskWarning,
         TrainingInterrupted,
         TruncationWarning,
@@ -91,6 +93,8 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Softplus",
     "SquaredError",
+    "Sweep",
+    "SweepWarning",
     "Tanh",
     "Task",
     "TaskWarning",
@@ -103,11 +107,13 @@ __all__ = [
     "initialize",
     "load",
     "observables",
+    "open_sweep",
     "plan",
     "result",
     "save",
     "scaled",
     "suggest_step_size",
+    "sweep",
     "theory",
     "train",
 ]
@@ -124,6 +130,7 @@ _ROOMS = (
     "results",
     "results.distances",
     "simulation",
+    "ensembles",
 )
 
 

@@ -43,6 +43,10 @@ class CheckpointWarning(UserWarning):
     """A run could not be kept in the file that it was to keep itself in; it goes on."""
 
 
+class SweepWarning(UserWarning):
+    """Points of a sweep failed; each is recorded with the reason, and the others are there."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Training was interrupted; `result` holds what had been recorded, and `code` is the exit code of what did it."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import xarray as xr
@@ -19,6 +21,8 @@ from .registry import SCHEMA
 
 _SEAL = b"widelimit-sha256"
 """What stands behind the NetCDF file proper, with the digest of all before it; readers of NetCDF do not see it."""
+
+_PIECE = 1 << 22  # bytes that are read at once
 
 
 def save(result: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -87,8 +91,56 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
 
 
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str], **options: Any) -> Iterator[xr.Dataset]:
+    """The dataset in a file that [`save`] has written, whose arrays are read when they are looked at.
+
+    The digest of the whole file is checked as it is opened, in pieces, so that it may be larger than the memory; what
+    changes in it afterwards is not seen. `options` are those of `xarray.open_dataset`.
+
+    **Raises:** as [`load`], also if the file has no digest.
+    """
+    _check_seal(files.existing(path))
+    try:
+        with h5py.File(path, "r") as file:
+            _array_bytes(path, file)
+        dataset = xr.open_dataset(path, engine="h5netcdf", phony_dims="sort", **options)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
+    with dataset:
+        legal.check(dataset)
+        yield dataset
+
+
+def _check_seal(path: Path) -> None:
+    """Raise unless a file ends in the digest of what is before."""
+    length = len(_SEAL) + hashlib.sha256().digest_size
+    left = path.stat().st_size - length
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0:
+            piece = file.read(min(left, _PIECE))
+            if not piece:
+                break
+            digest.update(piece)
+            left -= len(piece)
+        if left or file.read() != _SEAL + digest.digest():
+            raise ArgumentError(f"{path} is damaged: it is not what was written. Restore it from a copy, or run again.")
+
+
 def _check(path: str | os.PathLike[str], file: h5py.File) -> None:
     """Refuse what refers to other files, and what is larger than the memory."""
+    size = _array_bytes(path, file)
+    require_memory(
+        2 * size, parts={"its arrays": size, "a copy": size}, remedy="Load it elsewhere.", what=f"{path} takes"
+    )
+
+
+def _array_bytes(path: str | os.PathLike[str], file: h5py.File) -> int:
+    """The bytes of all arrays. **Raises:** `ArgumentError` for what refers to other files."""
     size = 0
     for name, link, item in _links(file):
         if not isinstance(link, h5py.HardLink):
@@ -97,9 +149,7 @@ def _check(path: str | os.PathLike[str], file: h5py.File) -> None:
             if item.external or item.is_virtual:
                 raise ArgumentError(f"{path} is refused: {name} in it is stored in another file.")
             size += item.size * item.dtype.itemsize
-    require_memory(
-        2 * size, parts={"its arrays": size, "a copy": size}, remedy="Load it elsewhere.", what=f"{path} takes"
-    )
+    return size
 
 
 def _links(group: h5py.Group, above: str = "", depth: int = 0) -> Iterator[tuple[str, object, object]]:
