@@ -49,7 +49,7 @@ class Means:
 
     def sized(self, points: int) -> tuple[int, int, float]:
         """The workers for so many points, the threads of each, and its bytes."""
-        from distributed.system import CPU_COUNT  # with the shares that containers are given
+        from dask.system import CPU_COUNT  # with the shares that containers are given
 
         free = _SPARE * available_memory()
         fitting = max(int(free // (self.memory or _LEAST)), 1)
@@ -128,6 +128,8 @@ class _Dispatch:
     running: dict[Any, tuple[Job, str]] = field(default_factory=dict)
     program: dict[str, str] = field(default_factory=dict)
     """What each worker has compiled last."""
+    took: dict[tuple[str, bool], float] = field(default_factory=dict)
+    """The seconds of a point of each program that had to be compiled, and of one that had not."""
 
     def outcomes(self) -> Done:
         """All points, as they are done."""
@@ -147,7 +149,9 @@ class _Dispatch:
             ended = [future for future in self.running if future.done()]
             for future in ended:
                 job, _ = self.running.pop(future)
-                yield job, self._outcome(future, job, done)
+                outcome = self._outcome(future, job, done)
+                self.took[job.program, outcome.compilations > 0] = outcome.seconds
+                yield job, outcome
                 done += 1
             if not ended:
                 time.sleep(_LOOK)
@@ -178,7 +182,7 @@ class _Dispatch:
             future = self.client.submit(
                 compute,
                 job,
-                str(self.folder),
+                str(self.folder.absolute()),
                 self.means.memory,
                 self.means.surroundings,
                 key=f"point-{job.digest}",
@@ -189,14 +193,28 @@ class _Dispatch:
             self.running[future] = job, worker
 
     def _next(self, worker: str) -> Job | None:
-        """A point of the program that this worker has compiled, or else of that which fewest have."""
+        """A point of the program that this worker has compiled, or else of that which fewest have.
+
+        None where it is better to leave the last points of a program to the worker that has compiled it.
+        """
         left = {program: jobs for program, jobs in self.pending.items() if jobs}
+        own = self.program.get(worker)
+        if own in left:
+            return left[own].pop(0)
+        having = [last for other, last in self.program.items() if other != worker]
+        left = {program: jobs for program, jobs in left.items() if program not in having or self._worth(program)}
         if not left:
             return None
-        having = [last for other, last in self.program.items() if other != worker]
-        own = self.program.get(worker)
-        program = own if own in left else min(left, key=lambda each: (having.count(each), -len(left[each])))
+        program = min(left, key=lambda each: (having.count(each), -len(left[each])))
         return left[program].pop(0)
+
+    def _worth(self, program: str) -> bool:
+        """Whether a worker more may compile a program for what is left of its points."""
+        count, compiling = len(self.pending[program]), self.took.get((program, True))
+        each = self.took.get((program, False))
+        if compiling is None or each is None:
+            return count > 1
+        return count * each > compiling
 
     def _outcome(self, future: Any, job: Job, done: int) -> Outcome:
         if future.status == "finished":
@@ -221,9 +239,10 @@ class _Dispatch:
 
     def _check_folder(self, worker: str) -> None:
         """Raise unless a worker of another's cluster sees the folder."""
-        expected = (self.folder / index.NAME).read_bytes()
+        path = self.folder.absolute() / index.NAME
+        expected = path.read_bytes()
         try:
-            future = self.client.submit(_content, str(self.folder / index.NAME), workers=[worker], pure=False)
+            future = self.client.submit(_content, str(path), workers=[worker], pure=False)
             seen = future.result(timeout=_PATIENCE)
         except ModuleNotFoundError as error:
             raise ArgumentError(f"The workers of {self.means.scheduler} lack a module: {error}.") from None

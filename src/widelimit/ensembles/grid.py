@@ -14,7 +14,7 @@ import numpy as np
 
 from ..checks import ArgumentError, shortened
 from ..problem import Task
-from ..results import DIMENSIONS
+from ..results import DIMENSIONS, VARIABLES
 from ..results.registry import RECORDED
 from ..weights import Finite, Infinite
 from .identity import described
@@ -24,8 +24,8 @@ Label = float | int | str
 POINT = "point"
 """The dimension of a list of points, which are no grid."""
 
-_TAKEN = {dim for dims in DIMENSIONS.values() for dim in dims} | set(RECORDED.values()) | {"time", "status"}
-_VAGUE = {"size", "seed", "name", "every", "kind", "kernels", "samples", "data", "file", "scale"}
+_TAKEN = {dim for dims in DIMENSIONS.values() for dim in dims} | set(RECORDED.values()) | {*VARIABLES, "time", "status"}
+VAGUE = {"size", "seed", "every", "kernels", "samples", "data", "file", "test_samples"}
 """Fields whose names do not say what they are of; the name of the argument is put before them."""
 
 
@@ -44,12 +44,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Grid:
-    """Dimensions with their labels, in their order, the points, and what all points share."""
+    """Dimensions with their labels, in their order, and the points."""
 
     dims: Mapping[str, tuple[Label, ...]]
     points: tuple[Point, ...]
-    shared: Mapping[str, Any]
-    """The arguments that are not swept."""
     along_points: Mapping[str, tuple[Label, ...]] = dataclasses.field(default_factory=dict)
     """Of a list of points, what is set in each."""
 
@@ -88,7 +86,7 @@ def product(arguments: Mapping[str, Any]) -> Grid:
             at |= dict(zip(axis, labels, strict=True))
         given = {name: value for _, name, value in chosen}
         points.append(Point(at, shared | given))
-    return Grid(check_dims(dims), tuple(points), shared)
+    return Grid(check_dims(dims), tuple(points))
 
 
 def listed(points: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> Grid:
@@ -117,8 +115,7 @@ def listed(points: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> Gr
             coordinates[dim] = tuple(labels[_key(value)][place] for value in values)
     check_dims(coordinates)
     made = [Point({POINT: index}, shared | dict(each)) for index, each in enumerate(points)]
-    rest = {name: value for name, value in shared.items() if name not in names}
-    return Grid({POINT: tuple(range(len(made)))}, tuple(made), rest, coordinates)
+    return Grid({POINT: tuple(range(len(made)))}, tuple(made), coordinates)
 
 
 def check_dims(dims: Mapping[str, tuple[Label, ...]]) -> Mapping[str, tuple[Label, ...]]:
@@ -143,7 +140,7 @@ def axis_of(name: str, values: Sequence[Any]) -> tuple[tuple[str, ...], list[tup
         return _task_axis(name, values)
     differing = _differing(values)
     if not differing:
-        return (name,), [(place,) for place in range(len(values))]
+        return (name,), [(_short(value),) for value in values]
     axes = [axis_of(field, _distinct([getattr(value, field) for value in values])) for field in differing]
     if all(len(dims) == 1 for dims, _ in axes):
         tables = [
@@ -156,7 +153,7 @@ def axis_of(name: str, values: Sequence[Any]) -> tuple[tuple[str, ...], list[tup
         ]
         # Several fields are several dimensions where all combinations of them are there.
         if len(set(labels)) == math.prod(len(table) for table in tables):
-            dims = tuple(f"{name}_{dim}" if dim in _VAGUE else dim for (dim,), _ in axes)
+            dims = tuple(f"{name}_{dim}" if dim in VAGUE else dim for (dim,), _ in axes)
             return dims, labels
     return (name,), [(label,) for label in _unique(name, [_spelled(value, differing) for value in values])]
 

@@ -111,6 +111,17 @@ def configuration(function: Callable[..., Any], arguments: Mapping[str, Any]) ->
     return {"function": qualified(function), "arguments": call, "versions": computing_versions()}
 
 
+def flat(plain: Any, name: str = "") -> dict[str, Any]:
+    """Nested plain data as one level, by dotted names; a digest of an array is one value."""
+    if not isinstance(plain, Mapping) or "sha256" in plain:
+        return {name: plain}
+    return {
+        key: value
+        for part, item in plain.items()
+        for key, value in flat(item, f"{name}.{part}" if name else part).items()
+    }
+
+
 def digest(plain: Any) -> str:
     """A name for plain data, the same whenever the data are."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:32]

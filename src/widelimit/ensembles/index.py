@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ import filelock
 
 from .. import files
 from ..checks import ArgumentError
-from ..simulation.identity import differences
 from .grid import POINT, Grid, Label, named
-from .identity import computing_versions, described, qualified
+from .identity import flat
 
 NAME = "sweep.json"
 SCHEMA = 1
@@ -31,16 +30,21 @@ class Index:
     dims: Mapping[str, tuple[Label, ...]]
     along_points: Mapping[str, tuple[Label, ...]]
     shared: Mapping[str, Any]
+    """The settings that are the same in all points, by dotted names."""
     versions: Mapping[str, str]
     points: Mapping[str, Mapping[str, Label]]
     """The labels of each point by the name of its file."""
 
     @classmethod
-    def of(cls, function: Callable[..., Any], grid: Grid, digests: list[str]) -> Index:
-        """That of a grid whose points have files of these names."""
-        shared = {name: described(value) for name, value in grid.shared.items()}
+    def of(cls, grid: Grid, configured: Mapping[str, Mapping[str, Any]]) -> Index:
+        """That of a grid whose points have these configurations, by the names of their files."""
+        digests, each = list(configured), [flat(plain["arguments"]) for plain in configured.values()]
+        shared = {name: value for name, value in each[0].items() if all(other.get(name) == value for other in each)}
+        # What a dimension is called after may differ, also where it has a single label.
+        shared = {name: value for name, value in shared.items() if not {*name.split(".")} & {*grid.dims}}
         at = {digest: dict(point.at) for digest, point in zip(digests, grid.points, strict=True)}
-        return cls(qualified(function), grid.dims, grid.along_points, shared, computing_versions(), at)
+        function, versions = configured[digests[0]]["function"], configured[digests[0]]["versions"]
+        return cls(function, grid.dims, grid.along_points, shared, versions, at)
 
     def merged(self, folder: Path, other: Index) -> Index:
         """This one, of a folder, with the points of another sweep.
@@ -58,9 +62,11 @@ class Index:
             raise refuse(f"of {self.function}, and this is one of {other.function}")
         if set(self.dims) != set(other.dims):
             raise refuse(f"over {', '.join(self.dims)}, and this is one over {', '.join(other.dims)}")
-        changed = [text for _, text in differences(dict(self.shared), dict(other.shared))]
-        if changed:
-            raise refuse(changed[0])
+        shared = {name: value for name, value in self.shared.items() if other.shared.get(name) == value}
+        for name in self.shared:
+            if name in other.shared and name not in shared:
+                there, here = _worded(self.shared[name]), _worded(other.shared[name])
+                raise refuse(f"{name} is {there} in all of its points, and {here} in those of this one")
         if POINT in self.dims:
             length = min(len(self.dims[POINT]), len(other.dims[POINT]))
             if any(
@@ -75,7 +81,7 @@ class Index:
         # A point of other versions, or of code that is called otherwise by now, gives way to that which is asked for.
         asked = {named({dim: at[dim] for dim in dims}) for at in other.points.values()}
         kept = {digest: at for digest, at in self.points.items() if named({dim: at[dim] for dim in dims}) not in asked}
-        return replace(other, dims=dims, along_points=along, points={**kept, **other.points})
+        return replace(other, dims=dims, along_points=along, shared=shared, points={**kept, **other.points})
 
 
 def _union(labels: tuple[Label, ...], more: tuple[Label, ...]) -> tuple[Label, ...]:
@@ -140,6 +146,10 @@ def write(folder: Path, index: Index) -> Index:
             }
             files.write(folder / NAME, json.dumps(plain, indent=1, allow_nan=False).encode(), overwrite=True)
     return merged
+
+
+def _worded(value: Any) -> str:
+    return "an array" if isinstance(value, dict) else "none" if value is None else str(value)
 
 
 def _plain(label: Label) -> Any:

@@ -171,8 +171,7 @@ def swept(
     checks.boolean("retry", retry)
     if progress is not None:
         checks.boolean("progress", progress)
-    jobs = _jobs(function, made)
-    planned = index.Index.of(function, made, [job.digest for job in jobs])
+    jobs, planned = _planned(function, made)
     if means.workers != 0 and not dry_run:
         cluster.required()
     _check_folder(folder, dry_run)
@@ -219,18 +218,20 @@ def memory_size(given: Any) -> float | None:
     return float(matched[1]) * (1024 if matched[3] else 1000) ** power
 
 
-def _jobs(function: Callable[..., xr.Dataset], made: Grid) -> list[Job]:
-    jobs, named = [], {}
+def _planned(function: Callable[..., xr.Dataset], made: Grid) -> tuple[list[Job], index.Index]:
+    """The points as they are handed to workers, and the index of their folder."""
+    jobs, named, configured = [], {}, {}
     for point in made.points:
         arguments = bound(function, point.arguments)
         if arguments.get("checkpoint") is not None:
             raise ArgumentError("checkpoint: the points of a sweep cannot keep themselves in one file; leave it out.")
-        name = digest(configuration(function, point.arguments))
+        plain = configuration(function, point.arguments)
+        name = digest(plain)
         if name in named:
             raise ArgumentError(f"Two points are the same call: {named[name]} and {point.name}.")
-        named[name] = point.name
+        named[name], configured[name] = point.name, plain
         jobs.append(Job(name, point.at, function, point.arguments, program(function, point.arguments)))
-    return jobs
+    return jobs, index.Index.of(made, configured)
 
 
 def _check_folder(folder: Path, dry_run: bool) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,17 @@ def save(result: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = 
     checked = [name for name, values in plain.variables.items() if values.ndim and values.size]
     checked = {name: {"fletcher32": True} for name in checked if plain[name].dtype.kind in "iuf"}
     try:
-        content = bytes(plain.to_netcdf(engine="h5netcdf", encoding=checked))
+        with _in_this_process():
+            content = bytes(plain.to_netcdf(engine="h5netcdf", encoding=checked))
     except Exception as error:  # h5netcdf and xarray have errors of their own
         raise ArgumentError(f"result holds what no NetCDF file can: {error}.") from error
     return files.write(path, content + _SEAL + hashlib.sha256(content).digest(), overwrite=overwrite)
+
+
+def _in_this_process() -> contextlib.AbstractContextManager[Any]:
+    """A context in which arrays of dask are computed here: xarray does not write to memory through a cluster."""
+    dask = sys.modules.get("dask")
+    return contextlib.nullcontext() if dask is None else dask.config.set(scheduler="threads")
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
