@@ -1,9 +1,9 @@
 """The command line `widelimit`: train, resume, sweep, show, report, compare, figure, demo and doctor.
 
-Exit codes: 0 done; 1 the doctor found a fault, or points of a sweep failed; 2 a mistake in what was asked for, a
-file that could not be read or written, or a plan that does not fit in memory; 3 the run diverged, and what came before is saved; 4 a file that was
-named could not be written, and what it was to hold is in another that is named; 129, 130 and 143 stopped by SIGHUP,
-Ctrl-C and SIGTERM, and what there was to keep is saved.
+Exit codes: 0 done; 1 the doctor found a fault, or points of a sweep failed; 2 a mistake in what was asked for, a file
+that could not be read or written, or a plan that does not fit in memory; 3 the run diverged, and what came before is
+saved; 4 a file that was named could not be written, and what it was to hold is in another that is named; 129, 130 and
+143 stopped by SIGHUP, Ctrl-C and SIGTERM, and what there was to keep is saved.
 """
 
 from __future__ import annotations
