@@ -48,11 +48,12 @@ class Report:
         return self._written(page(runs, title=self.title), out)
 
     def _sweep(self, out: Path) -> int:
-        if len(self.run_files) > 1:
-            raise ArgumentError(f"{self.run_files[0]} and others: a page is of one sweep, or of runs; name one folder.")
+        folder, *others = self.run_files
+        if others:
+            raise ArgumentError(f"{folder} and others: a page is of one sweep, or of runs; name one folder.")
         from ..report import explorer
 
-        return self._written(explorer(self.run_files[0], title=self.title), out)
+        return self._written(explorer(folder, title=self.title), out)
 
     def _written(self, text: str, out: Path) -> int:
         content = text.encode("utf-8")

@@ -279,7 +279,7 @@ class _Local:
         self._since: float | None = None
 
     def __enter__(self) -> _Local:
-        import dask
+        import dask.config
         from distributed import LocalCluster
 
         with contextlib.ExitStack() as stack:
@@ -291,7 +291,6 @@ class _Local:
                 cluster = LocalCluster(
                     n_workers=0,
                     host="127.0.0.1",
-                    dashboard_address=None,
                     scheduler_kwargs=quiet,
                     silence_logs=logging.CRITICAL,
                 )

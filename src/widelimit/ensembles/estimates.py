@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .. import formatting
 from ..checks import ArgumentError
@@ -70,9 +71,9 @@ def estimated(left: Sequence[Job], means: Means, progress: bool | None = None) -
     if left and left[0].function is train:
         with progress_bar(progress, total=len(chosen[::stride]), desc="planning", unit="point") as bar:
             for jobs in chosen[::stride]:
-                arguments = {name: value for name, value in jobs[0].arguments.items() if name in known}
+                arguments: dict[str, Any] = {name: each for name, each in jobs[0].arguments.items() if name in known}
                 try:
-                    each = plan(**arguments | {"progress": False})
+                    each = plan(**arguments, progress=False)
                 except ArgumentError as error:
                     refused.append((named(jobs[0].at), str(error)))
                 else:
@@ -97,5 +98,5 @@ def _workers(means: Means, points: int) -> int:
         from distributed import Client
 
         with Client(means.scheduler, timeout=20, set_as_default=False) as client:
-            return max(len(client.nthreads()), 1)
+            return max(len(list(client.nthreads())), 1)  # type: ignore[arg-type]
     return means.sized(max(points, 1))[0]

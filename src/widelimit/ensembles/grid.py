@@ -105,7 +105,7 @@ def listed(points: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> Gr
     names = list(dict.fromkeys(name for each in points for name in each))
     coordinates: dict[str, tuple[Label, ...]] = {}
     for name in names:
-        values = [(shared | dict(each)).get(name) for each in points]
+        values = [{**shared, **each}.get(name) for each in points]
         distinct = _distinct(values)
         if len(distinct) == 1:
             continue
@@ -114,7 +114,7 @@ def listed(points: Sequence[Mapping[str, Any]], shared: Mapping[str, Any]) -> Gr
         for place, dim in enumerate(axis):
             coordinates[dim] = tuple(labels[_key(value)][place] for value in values)
     check_dims(coordinates)
-    made = [Point({POINT: index}, shared | dict(each)) for index, each in enumerate(points)]
+    made = [Point({POINT: index}, {**shared, **each}) for index, each in enumerate(points)]
     return Grid({POINT: tuple(range(len(made)))}, tuple(made), coordinates)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import inspect
 import json
@@ -61,6 +62,7 @@ def qualified(what: Any) -> str:
     return name if module.split(".")[0] == _PACKAGE and not inspect.isroutine(what) else f"{module}.{name}"
 
 
+@functools.cache
 def computing_versions() -> dict[str, str]:
     """The versions that the numbers of a result depend on."""
     held = versions()
@@ -147,7 +149,7 @@ def _shape(value: Any, name: str = "") -> Any:
     if isinstance(value, (list, tuple)):
         return [_shape(item, name) for item in value]
     if name == "momentum":
-        return float(value) > 0  # whether there is a velocity
+        return float(f"{value}") > 0  # whether there is a velocity
     if name in ("seed", "richness") or isinstance(value, (float, np.floating)):
         return None
     if isinstance(value, (np.ndarray, jax.Array)):

@@ -20,7 +20,7 @@ from ..results.combined import OF_TASK
 from ..results.configuration import label_of
 from ..results.registry import SCHEMA
 from . import index, points
-from .grid import POINT, Label
+from .grid import POINT, Label, named
 from .index import Index
 from .points import Outcome
 
@@ -96,7 +96,7 @@ def _shape(run: xr.Dataset) -> tuple[Any, ...]:
     recorded = run["recorded_sample"].values.tolist() if "recorded_sample" in run.coords else None
     # Points of several rules hold other variables; those that two of them have must have the same dimensions, which the
     # outputs and positions of a task decide.
-    outputs = sorted({dim for name in shared for dim in axes[name]} & {"output_unit", "position", "neuron"})
+    outputs = sorted({str(dim) for name in shared for dim in axes[name]} & {"output_unit", "position", "neuron"})
     return tuple(sorted(sizes.items())), tuple(outputs), str(recorded)
 
 
@@ -204,7 +204,7 @@ def _stacked(
 
     def nested(above: Key, left: Sequence[tuple[Label, ...]]) -> Any:
         if not left:
-            return wide[above].data.astype(kind) if above in wide else missing
+            return wide[above].astype(kind).data if above in wide else missing
         return stack([nested((*above, label), left[1:]) for label in left[0]])
 
     return xr.Variable((*dims, *like.dims), nested((), list(dims.values())), first.attrs)
@@ -221,13 +221,12 @@ def _builders(data: Any) -> tuple[Callable[[list[Any]], Any], Callable[[tuple[in
 
 def _with_labels(values: xr.DataArray, labels: Mapping[str, np.ndarray], dims: tuple[Any, ...]) -> xr.Variable:
     """A variable of one point with all labels, NaN where it has none, and all dimensions that others have."""
-    wanted = {dim: labels[dim] for dim in values.dims if dim in labels and dim in values.coords}
+    wanted = {str(dim): labels[str(dim)] for dim in values.dims if dim in labels and dim in values.coords}
     wanted = {dim: each for dim, each in wanted.items() if not np.array_equal(values[dim].values, each)}
     if wanted:
         values = values.reindex(wanted)
     lacking = {dim: len(labels[dim]) for dim in dims if dim not in values.dims and dim in labels}
-    variable = values.variable.expand_dims(lacking) if lacking else values.variable
-    return variable.transpose(*dims)
+    return values.drop_vars(list(values.coords)).expand_dims(lacking).transpose(*dims).variable
 
 
 def _same(values: xr.DataArray, other: xr.DataArray) -> bool:

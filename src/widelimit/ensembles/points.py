@@ -101,8 +101,8 @@ def found(folder: Path, digest: str) -> Outcome:
     """How a point went as its files say; "to do" where there is none, or none that is whole."""
     path = result_path(folder, digest)
     if path.is_file():
-        with contextlib.suppress(ArgumentError, OSError), netcdf.opened(path) as result:
-            held = json.loads(result.attrs[ATTRIBUTE]) if ATTRIBUTE in result.attrs else {}
+        with contextlib.suppress(ValueError, OSError):  # damaged: done again
+            held = json.loads(netcdf.attribute(path, ATTRIBUTE) or "{}")
             if isinstance(held, dict) and held.get("digest") == digest:
                 return Outcome.of(held)
     path = record_path(folder, digest)
@@ -212,7 +212,7 @@ class _Compilations:
         self._listening.remove(self)
 
     @classmethod
-    def _heard(cls, event: str, seconds: float, **_: Any) -> None:
+    def _heard(cls, event: str, duration_secs: float, **_: Any) -> None:
         if event == cls._EVENT:
             for each in cls._listening or ():
                 each.count += 1

@@ -99,12 +99,10 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
 
 
-@contextlib.contextmanager
-def opened(path: str | os.PathLike[str], **options: Any) -> Iterator[xr.Dataset]:
-    """The dataset in a file that [`save`] has written, whose arrays are read when they are looked at.
+def attribute(path: str | os.PathLike[str], name: str) -> str | None:
+    """An attribute of text of a file that [`save`] has written; None where it has none.
 
-    The digest of the whole file is checked as it is opened, in pieces, so that it may be larger than the memory; what
-    changes in it afterwards is not seen. `options` are those of `xarray.open_dataset`.
+    The digest of the whole file is checked, in pieces, so that it may be larger than the memory.
 
     **Raises:** as [`load`], also if the file has no digest.
     """
@@ -112,15 +110,13 @@ def opened(path: str | os.PathLike[str], **options: Any) -> Iterator[xr.Dataset]
     try:
         with h5py.File(path, "r") as file:
             _array_bytes(path, file)
-        dataset = xr.open_dataset(path, engine="h5netcdf", phony_dims="sort", **options)
+            value = file.attrs.get(name)
     except ArgumentError:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
-    with dataset:
-        legal.check(dataset)
-        yield dataset
+    return value if isinstance(value, str) else None
 
 
 def _check_seal(path: Path) -> None:

@@ -17,7 +17,14 @@
     const text = size >= 1e-3 && size < 1e4 ? String(Number(value.toPrecision(4))) : value.toExponential(2);
     return text.replaceAll("-", "−");
   };
-  const withError = (value, error) => (Number.isFinite(value) ? number(value) + (Number.isFinite(error) ? ` ± ${number(Number(error.toPrecision(2)))}` : "") : "no value");
+  // Two digits of the error, and as many places of the value.
+  const withError = (value, error) => {
+    if (!Number.isFinite(value)) return "no value";
+    if (!Number.isFinite(error)) return number(value);
+    const places = Math.max(0, 1 - Math.floor(Math.log10(error)));
+    if (!(error > 0) || places > 8 || Math.abs(value) >= 1e6) return `${number(value)} ± ${number(error)}`;
+    return `${value.toFixed(places)} ± ${error.toFixed(places)}`.replaceAll("-", "−");
+  };
   const element = (name, attributes = {}, text = "") => {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
