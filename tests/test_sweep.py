@@ -421,9 +421,9 @@ def test_runs_of_train_compile_once_and_are_what_train_returns(folder, task):
     nets = [wl.MLP(2, TANH, richness=g) for g in (0.3, 1.0, 3.0)]
     common = {"task": task, "optimizer": wl.SGD(0.05), "steps": 3, "width": 8, "replicates": 2}
     before = step.compiled_advance_together._cache_size()
-    sweep = here(wl.train, out=folder, net=nets, rule=[wl.FeedbackAlignment(r) for r in (0.0, 0.5)], **common)
+    sweep = here(wl.train, out=folder, net=nets, rule=[wl.FeedbackAlignment(r) for r in (0.2, 0.5)], **common)
     assert step.compiled_advance_together._cache_size() - before == 1
-    assert [point.outcome.compilations for point in sweep.points[2:]] == [0] * 4
+    assert [point.outcome.compilations for point in sweep.points[1:]] == [0] * 5
     opened = sweep.open()
     expected = wl.train(nets[1], rule=wl.FeedbackAlignment(0.5), **common)
     one = opened.sel(richness=1.0, correlation=0.5)
@@ -433,7 +433,7 @@ def test_runs_of_train_compile_once_and_are_what_train_returns(folder, task):
     fastest = aligned.diff("step").mean("step").idxmax("correlation")
     assert fastest.dims == ("richness",)
     each = aligned.isel(step=-1) - aligned.isel(step=0)
-    assert fastest.values.tolist() == [0.0 if each[i, 0] > each[i, 1] else 0.5 for i in range(3)]
+    assert fastest.values.tolist() == [0.2 if each[i, 0] > each[i, 1] else 0.5 for i in range(3)]
 
 
 def test_diverged_points_are_kept_as_such(folder, task):
@@ -632,7 +632,8 @@ def test_workers_that_die_lose_one_point_which_is_done_again(tmp_path, folder):
     kill_at(marks / "2.pid")
     sweep = out()
     assert states(sweep) == ["done"] * 5
-    assert len({point.outcome.worker for point in sweep.points}) >= 2
+    killed = (marks / "2.pid").read_text()
+    assert not sweep.points[1].outcome.worker.endswith(f":{killed}")
     opened = sweep.open()
     assert all(np.array_equal(opened["loss"].sel(rate=r), swept.decay(r)["loss"]) for r in (1.0, 2.0, 5.0))
 
