@@ -128,6 +128,8 @@ class _Dispatch:
     running: dict[Any, tuple[Job, str]] = field(default_factory=dict)
     program: dict[str, str] = field(default_factory=dict)
     """What each worker has compiled last."""
+    deaths: dict[str, int] = field(default_factory=dict)
+    """How many workers have died with a point."""
     took: dict[tuple[str, bool], float] = field(default_factory=dict)
     """The seconds of a point of each program that had to be compiled, and of one that had not."""
 
@@ -145,6 +147,12 @@ class _Dispatch:
                 if workers and not checked:
                     self._check_folder(workers[0])
                     checked = True
+            lost = [future for future, (_, worker) in self.running.items() if worker not in workers]
+            for future in [future for future in lost if not future.done()]:
+                job = self._recover(future)
+                if self.deaths[job.digest] > _DEATHS:
+                    yield job, self._given_up(job)
+                    done += 1
             self._hand_out(workers)
             ended = [future for future in self.running if future.done()]
             for future in ended:
@@ -185,9 +193,8 @@ class _Dispatch:
                 str(self.folder.absolute()),
                 self.means.memory,
                 self.means.surroundings,
-                key=f"point-{job.digest}",
-                workers=[worker],
-                allow_other_workers=True,  # where this one dies, another one does it again
+                key=f"point-{job.digest}-{self.deaths.get(job.digest, 0)}",
+                workers=[worker],  # where this one dies, it is handed out again: see [`_recover`]
                 pure=False,
             )
             self.running[future] = job, worker
@@ -228,12 +235,26 @@ class _Dispatch:
         if future.status != "error":  # cancelled or lost, and not by this process
             raise self._gone(done)
         error = future.exception()
-        if type(error).__name__ == "KilledWorker":
-            limit = "" if self.means.memory is None else f" Each may take {formatting.memory(self.means.memory)}."
-            reason = f"{_DEATHS + 1} workers died with this point, for want of memory or killed.{limit}"
-        else:
-            reason = f"{type(error).__name__}: {error}"
-        outcome = Outcome("failed", reason)
+        outcome = Outcome("failed", f"{type(error).__name__}: {error}")
+        keep_failure(self.folder, job, outcome)
+        return outcome
+
+    def _recover(self, future: Any) -> Job:
+        """Take back the point of a worker that has died, to be handed out again unless it was given up.
+
+        dask would do that too, but keeps a point for ever where no worker is left for a moment.
+        """
+        job, _ = self.running.pop(future)
+        future.cancel()
+        self.deaths[job.digest] = self.deaths.get(job.digest, 0) + 1
+        if self.deaths[job.digest] <= _DEATHS:
+            self.pending.setdefault(job.program, []).insert(0, job)
+        return job
+
+    def _given_up(self, job: Job) -> Outcome:
+        limit = "" if self.means.memory is None else f" Each may take {formatting.memory(self.means.memory)}."
+        died = f"{self.deaths[job.digest]} workers died with this point, for want of memory or killed."
+        outcome = Outcome("failed", died + limit)
         keep_failure(self.folder, job, outcome)
         return outcome
 
@@ -284,8 +305,7 @@ class _Local:
 
         with contextlib.ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="widelimit-sweep-")))
-            settings = {"distributed.scheduler.http.routes": [], "distributed.scheduler.allowed-failures": _DEATHS}
-            with dask.config.set(settings):
+            with dask.config.set({"distributed.scheduler.http.routes": []}):
                 # No dashboard. What is left of its server gets a port of this machine alone, and has no pages.
                 quiet = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
                 cluster = LocalCluster(
