@@ -488,6 +488,7 @@ def test_choices_that_are_swept_leave_the_options_of_others_aside(tmp_path, caps
     assert "about" in printed
 
 
+@pytest.mark.slow
 def test_points_on_the_command_line(tmp_path, capsys):
     listed = 'points = [{ "width.kind" = "infinite", "width.particles" = 50 }, { "width.neurons" = 8 }]'
     path = grid_file(tmp_path, listed)
@@ -527,6 +528,7 @@ def test_a_flag_cannot_set_what_is_swept(tmp_path, capsys):
     assert "leave out the flag" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_points_that_fail_or_diverge_are_seen_in_the_exit_code(tmp_path, capsys):
     path = grid_file(tmp_path, '"optimizer.step_size" = [0.01, 1e9]', steps=8)
     assert (
@@ -584,6 +586,7 @@ def test_what_a_page_shows_is_bounded(points, images, samples):
     assert bounds.frames or points * images > 1000
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser(folder):
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
