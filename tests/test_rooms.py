@@ -32,18 +32,9 @@ ROOMS: dict[str, set[str]] = {
     "results": {"problem"},
     "theory": {"problem", "networks", "optimizers", "rules", "results"},
     "simulation": {"problem", "networks", "optimizers", "weights", "rules", "results", "theory"},
-    "ensembles": {
-        "problem",
-        "networks",
-        "optimizers",
-        "weights",
-        "rules",
-        "results",
-        "theory",
-        "simulation",
-    },
+    "ensembles": {"problem", "networks", "optimizers", "weights", "rules", "results", "theory", "simulation"},
     "plots": {"results"},
-    "report": {"results", "plots"},
+    "report": {"results", "ensembles", "plots"},
     "paper": {"results", "plots"},  # beside the public names
     "cli": {
         "problem",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import theory
     from .checks import ArgumentError
-    from .ensembles import corrections, limit, width_for
+    from .ensembles import Sweep, corrections, limit, open_sweep, sweep, width_for
     from .faults import (
         CheckpointWarning,
         DivergenceWarning,
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PrecisionWarning,
         RecordWarning,
         RisingLossWarning,
+        SweepWarning,
         TaskWarning,
         TrainingInterrupted,
         TruncationWarning,
@@ -96,6 +97,8 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Softplus",
     "SquaredError",
+    "Sweep",
+    "SweepWarning",
     "Tanh",
     "Task",
     "TaskWarning",
@@ -110,11 +113,13 @@ __all__ = [
     "limit",
     "load",
     "observables",
+    "open_sweep",
     "plan",
     "result",
     "save",
     "scaled",
     "suggest_step_size",
+    "sweep",
     "theory",
     "train",
     "width_for",

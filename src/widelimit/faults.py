@@ -51,6 +51,10 @@ class ExpansionWarning(UserWarning):
     """At the narrowest of several widths, finite networks do not differ from the limit by a/N and C/N alone."""
 
 
+class SweepWarning(UserWarning):
+    """Points of a sweep failed; each is recorded with the reason, and the others are there."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Training was interrupted; `result` holds what had been recorded, and `code` is the exit code of what did it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,9 +24,22 @@ _UNIFIED = ("memory.max", "memory.current", "inactive_file")
 _LEGACY = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
+_limits: list[float] = []  # of this process, in bytes, those that are in force
+
+
+@contextlib.contextmanager
+def limited(size: float) -> Iterator[None]:
+    """A context in which this process is to take no more than so many bytes in all, with what it has taken before."""
+    _limits.append(size)
+    try:
+        yield
+    finally:
+        _limits.remove(size)
+
+
 def available_memory() -> float:
     """Bytes that this process may still take: the least of what the machine has, its control groups leave to a
-    container, and `ulimit` (of addresses, -v, and of data, -d) allows.
+    container, `ulimit` (of addresses, -v, and of data, -d) allows, and [`limited`] leaves.
     """
     return float(max(min([psutil.virtual_memory().available, *_left_by_groups(), *_left_by_limits()]), 0))
 
@@ -77,6 +91,8 @@ def _room(folder: Path, limit: str, use: str, cache: str) -> float | None:
 
 def _left_by_limits() -> Iterator[float]:
     """What the limits of this process leave."""
+    if _limits:
+        yield min(_limits) - psutil.Process().memory_info().rss
     if resource is None:
         return
     taken = psutil.Process().memory_info()

@@ -1,9 +1,9 @@
-"""The command line `widelimit`: train, limit, resume, show, report, compare, figure, demo and doctor.
+"""The command line `widelimit`: train, limit, resume, sweep, show, report, compare, figure, demo and doctor.
 
-Exit codes: 0 done; 1 the doctor found a fault; 2 a mistake in what was asked for, a file that could not be read or
-written, or a plan that does not fit in memory; 3 the run diverged, and what came before is saved; 4 a file that was
-named could not be written, and what it was to hold is in another that is named; 129, 130 and 143 stopped by SIGHUP,
-Ctrl-C and SIGTERM, and what there was to keep is saved.
+Exit codes: 0 done; 1 the doctor found a fault, or points of a sweep failed; 2 a mistake in what was asked for, a file
+that could not be read or written, or a plan that does not fit in memory; 3 the run diverged, and what came before is
+saved; 4 a file that was named could not be written, and what it was to hold is in another that is named; 129, 130 and
+143 stopped by SIGHUP, Ctrl-C and SIGTERM, and what there was to keep is saved.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ COMMANDS = {
     "limit": "Find the infinite-width limit to a stated accuracy, by whichever way to it is cheapest, and save it.",
     "resume": "Go on with a run from the file in which it kept itself (--run.checkpoint), and save what it went "
     "through.",
+    "sweep": "Train at every point of a grid of settings, on as many processes as there are, and save each point.",
     "show": "Print what a run was and what came of it, and draw it.",
     "compare": "Say how far two saved runs of one task lie apart: networks from theory, one rule or solver from "
     "another.",
-    "report": "Write a self-contained HTML page about one saved run, or about several beside each other.",
+    "report": "Write a self-contained HTML page about one saved run, several beside each other, or a sweep.",
     "demo": "Train two classes of handwritten digits by five rules, at infinite width and in networks of 1000 neurons.",
     "figure": "Compute figures of the paper, measure what their captions claim, and draw them.",
     "doctor": "Say which versions and devices there are, and check for faults that some releases of jax have.",
@@ -93,13 +94,11 @@ def _help(arguments: list[str]) -> int:
 
 
 def _run(name: str, *arguments: str) -> int:
-    if name in ("train", "limit"):
-        if not {"-h", "--help", "--plan"} & set(arguments):
-            # A file that is in the way is seen before the options are read, for which jax has to be imported.
-            output, _ = tyro.cli(
-                destinations.Output, prog=f"widelimit {name}", args=arguments, return_unknown_args=True
-            )
-            destinations.check(output.out, output.overwrite)
+    if name in ("train", "limit") and not {"-h", "--help", "--plan"} & set(arguments):
+        # A file that is in the way is seen before the options are read, for which jax has to be imported.
+        output, _ = tyro.cli(destinations.Output, prog=f"widelimit {name}", args=arguments, return_unknown_args=True)
+        destinations.check(output.out, output.overwrite)
+    if name in ("train", "limit", "sweep"):
         return importlib.import_module(f".{name}", __name__).run(arguments)
     command = getattr(importlib.import_module(f".{name}", __name__), name.capitalize())
     return tyro.cli(command, prog=f"widelimit {name}", args=arguments).run()

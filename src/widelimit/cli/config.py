@@ -121,13 +121,17 @@ def read(path: Path) -> Any:
     **Raises:** `FileNotFoundError`; `ArgumentError`, naming the file and what it holds, for what is not TOML, unknown
     tables and keys, and values of another type.
     """
+    return configured(path, document(path))
+
+
+def document(path: Path) -> dict[str, Any]:
+    """What a TOML file holds. **Raises:** as [`read`], for what is not TOML."""
     try:
-        document = tomllib.loads(files.read(path).decode("utf-8"))
+        return tomllib.loads(files.read(path).decode("utf-8"))
     except (ValueError, RecursionError) as error:  # not TOML or not UTF-8; nested too deeply, or too long a number
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{path} is not TOML: {str(error).rstrip('.')}.") from None
-    return configured(path, document)
 
 
 def configured(path: Path, document: dict[str, Any]) -> Any:
@@ -157,15 +161,16 @@ def _table(path: Path, name: str, content: Any) -> Any:
     checks.known(f"{path}, table", name, TABLES)
     if not isinstance(content, dict):
         raise ArgumentError(f"{path}: {name} must be a table; write [{name}] on a line of its own.")
+    return TABLES[name](**{key: option(path, name, key, value) for key, value in content.items()})
+
+
+def option(path: Path, name: str, key: str, value: Any) -> Any:
+    """One value of the table `name` in the file at `path`, as its dataclass takes it. **Raises:** as [`read`]."""
     hints = typing.get_type_hints(TABLES[name])
     kinds = {field.name: hints[field.name] for field in dataclasses.fields(TABLES[name])}
-    values = {}
-    for key, value in content.items():
-        checks.known(f"{path}, key in [{name}]", key, kinds)
-        fitted = fit(value, kinds[key])
-        if fitted is None:
-            raise ArgumentError(f"{path}: {name}.{key} must be {spelled(kinds[key])}; got {value!r}.")
-        values[key] = fitted
-    if "file" in values:
-        values["file"] = str(path.parent / values["file"])  # relative to the configuration, wherever it is run from
-    return TABLES[name](**values)
+    checks.known(f"{path}, key in [{name}]", key, kinds)
+    fitted = fit(value, kinds[key])
+    if fitted is None:
+        raise ArgumentError(f"{path}: {name}.{key} must be {spelled(kinds[key])}; got {value!r}.")
+    # A file is relative to the configuration, wherever it is run from.
+    return str(path.parent / fitted) if key == "file" else fitted

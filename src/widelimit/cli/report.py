@@ -1,4 +1,4 @@
-"""`widelimit report`: one run, or several beside each other, as a page."""
+"""`widelimit report`: one run, several beside each other, or a sweep, as a page."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from . import destinations
 
 @dataclass(frozen=True)
 class Report:
-    """Write a self-contained HTML page about one saved run, or about several beside each other.
+    """Write a self-contained HTML page about one saved run, several beside each other, or a sweep.
 
     Curves, kernels that move with a slider, distances between runs of one task, diagnostics, configuration. The page
     needs no network and opens in any browser, on a phone too. Also opens what `widelimit demo` wrote, and what was
-    measured elsewhere: what a file lacks is left out.
+    measured elsewhere: what a file lacks is left out. Of the folder of a sweep it makes a page on which settings, layer
+    and time are picked.
     """
 
     run_files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(name="run.nc", metavar="RUN.NC ...")]
-    """NetCDF files written by widelimit; theory first, where networks shall be compared with theory."""
+    """NetCDF files written by widelimit; theory first, where networks shall be compared with theory. Or the folder of a
+    sweep."""
     out: Path | None = None
-    """The page to write; beside the first run, with the suffix .html, unless given."""
+    """The page to write; beside the first run or the folder, with the suffix .html, unless given."""
     overwrite: bool = False
     """Replace the page if it exists."""
     title: str | None = None
@@ -38,10 +40,22 @@ class Report:
             raise ArgumentError("Name at least one run, for example: widelimit report run.nc")
         out = self.run_files[0].with_suffix(".html") if self.out is None else self.out
         destinations.check(out, self.overwrite, inputs=self.run_files)
+        if any(path.is_dir() for path in self.run_files):
+            return self._sweep(out)
         runs = {name: results.load(path) for name, path in zip(names(self.run_files), self.run_files, strict=True)}
         from ..report import page  # with matplotlib, which takes a second that the other commands need not pay
 
-        text = page(runs, title=self.title)
+        return self._written(page(runs, title=self.title), out)
+
+    def _sweep(self, out: Path) -> int:
+        folder, *others = self.run_files
+        if others:
+            raise ArgumentError(f"{folder} and others: a page is of one sweep, or of runs; name one folder.")
+        from ..report import explorer
+
+        return self._written(explorer(folder, title=self.title), out)
+
+    def _written(self, text: str, out: Path) -> int:
         content = text.encode("utf-8")
         out, code = destinations.put(content, out, self.overwrite)
         print(f"Written to {out} ({len(content) / 1e6:.1f} MB); open it in a browser.")

@@ -80,28 +80,34 @@ def trained(options: Any, output: Output, *, inputs: Sequence[Path | None] = ())
     return keep(result, output, code, run["checkpoint"])
 
 
+BUILT = {"net": "network"} | {name: name for name in ("task", "rule", "width", "optimizer", "batches", "record")}
+"""The arguments of [`training.train`] that tables are built into, each with its table."""
+
+
 def built(options: Any) -> dict[str, Any]:
     """What is trained, and how: the arguments of the tables but for [run]."""
-    names = {"net": "network"} | {name: name for name in ("task", "rule", "width", "optimizer", "batches", "record")}
-    return {argument: getattr(options, table).build() for argument, table in names.items()}
+    return {argument: getattr(options, table).build() for argument, table in BUILT.items()}
 
 
 def parsed(arguments: Sequence[str], command: type[Any] = Train, prog: str = "widelimit train") -> Any:
     """The options that the arguments give, on top of those of the file that they name. **Raises:** as [`read`]."""
     options = tyro.cli(command, prog=prog, args=arguments)
-    if options.config is None:
-        return options
+    return options if options.config is None else on_top_of(read(options.config), options, prog, arguments)
+
+
+def on_top_of(file: Any, options: Any, prog: str, arguments: Sequence[str]) -> Any:
+    """The options that the arguments of a command give, on top of the configuration of a file."""
     # What the file says is the default that flags override, so the flags are read once more on top of it; and once
     # more where they make another choice, of rule or width or data: what the file says of its own choice is not for it.
-    for_file = vars(read(options.config))
-    given = tyro.cli(command, prog=prog, args=arguments, default=dataclasses.replace(options, **for_file))
+    for_file = vars(file)
+    given = tyro.cli(type(options), prog=prog, args=arguments, default=dataclasses.replace(options, **for_file))
     for_choice = {
         name: table.for_choice(getattr(getattr(given, name), table.choice)) if table.choice else table
         for name, table in for_file.items()
     }
     if for_choice == for_file:
         return given
-    return tyro.cli(command, prog=prog, args=arguments, default=dataclasses.replace(options, **for_choice))
+    return tyro.cli(type(options), prog=prog, args=arguments, default=dataclasses.replace(options, **for_choice))
 
 
 def keep(result: xr.Dataset, output: Output, code: int, checkpoint: Place | None = None) -> int:

@@ -1,8 +1,9 @@
-"""One self-contained page about a run, or about several: curves, kernels in time, distances, configuration.
+"""One self-contained page about a run, about several, or about a sweep: curves, kernels, distances, configuration.
 
 It is one HTML file that needs nothing from anywhere else: no network, no fonts, no scripts but its own.
 """
 
+from .explorer import explorer
 from .page import page
 
-__all__ = ["page"]
+__all__ = ["explorer", "page"]

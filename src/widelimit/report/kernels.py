@@ -65,9 +65,7 @@ def section(runs: Sequence[Run]) -> list[Section]:
             said=_said(having, choice),
             kinds=IMAGES,
             names=[name for name in IMAGES if any(name in run.result for run in having)],
-            layers=sorted(
-                {int(key.partition("/")[2]) for run in having for key in _matrices(run.result) if "/" in key}
-            ),
+            layers=sorted({int(key.partition("/")[2]) for run in having for key in matrices(run.result) if "/" in key}),
             last=len(choice.times) - 1,
             groups=_groups(having, len(choice.times) > 1),
             data=_described(having, choice),
@@ -81,14 +79,14 @@ def chosen(runs: Sequence[Run]) -> Choice:
     Times are evenly spaced among the steps of the run that has recorded most; every run shows at each of them the
     recorded step that is nearest. Samples are evenly chosen from the list ordered by class.
     """
-    count = sum(len(_matrices(run.result)) for run in runs)
+    count = sum(len(matrices(run.result)) for run in runs)
     samples = min(SAMPLES, max(run.result.sizes["sample"] for run in runs))
     moving = [run for run in runs if moves(run)]
     longest = max(moving, key=lambda run: len(_steps(run)), default=runs[0])
     steps = _steps(longest)
     frames = min(FRAMES, len(steps), max(_FEWEST_FRAMES, _NUMBERS // (count * samples**2)))
     samples = min(samples, max(10, int(np.sqrt(_NUMBERS / (count * frames)))))
-    times = longest.times[steps[_evenly(len(steps), frames)]] if moving else np.zeros(1)
+    times = longest.times[steps[evenly(len(steps), frames)]] if moving else np.zeros(1)
     choice = Choice(times, [], [], [])
     for run in runs:
         own = _steps(run)
@@ -101,11 +99,11 @@ def chosen(runs: Sequence[Run]) -> Choice:
             order, _ = parts.by_class(run.result["target"])
         choice.frames.append(own[kept])
         choice.at.append(at)
-        choice.samples.append(order[_evenly(len(order), min(samples, len(order)))])
+        choice.samples.append(order[evenly(len(order), min(samples, len(order)))])
     return choice
 
 
-def _quantised(frames: np.ndarray) -> dict[str, Any]:
+def quantised(frames: np.ndarray) -> dict[str, Any]:
     """Frames (time, sample, sample) as 16-bit whole numbers, little end first, in base64; value = number × scale."""
     known = np.isfinite(frames)
     largest = float(np.abs(frames[known]).max()) if known.any() else 0.0
@@ -157,7 +155,7 @@ def _described_run(run: Run, group: int, frames: np.ndarray, at: np.ndarray, sam
         "samples": [int(sample) for sample in run.samples[samples]],
         "classes": classes,
         "edges": [float(edge) + 0.5 for edge in edges],
-        "kernels": {key: _quantised(_frames(kernel, frames, samples)) for key, kernel in _matrices(run.result).items()},
+        "kernels": {key: quantised(frames_of(kernel, frames, samples)) for key, kernel in matrices(run.result).items()},
     }
 
 
@@ -166,18 +164,18 @@ def _written(times: np.ndarray) -> list[float | None]:
     return [float(time) if np.isfinite(time) else None for time in times]
 
 
-def _matrices(result: xr.Dataset) -> dict[str, xr.DataArray]:
+def matrices(result: xr.Dataset) -> dict[str, xr.DataArray]:
     """Every kernel that is shown, each layer by itself, by the name that the viewer has for it."""
-    matrices = {}
+    each = {}
     for name in IMAGES:
         if name in result and "layer" in result[name].dims:
-            matrices |= {f"{name}/{int(layer)}": result[name].sel(layer=layer) for layer in result["layer"].values}
+            each |= {f"{name}/{int(layer)}": result[name].sel(layer=layer) for layer in result["layer"].values}
         elif name in result:
-            matrices[name] = result[name]
-    return matrices
+            each[name] = result[name]
+    return each
 
 
-def _frames(kernel: xr.DataArray, frames: np.ndarray, samples: np.ndarray) -> np.ndarray:
+def frames_of(kernel: xr.DataArray, frames: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """A kernel's mean over replicates as frames (time, sample, sample)."""
     kernel = kernel.isel(sample=samples, sample2=samples)
     if "step" not in kernel.dims:
@@ -226,5 +224,6 @@ def _groups(runs: Sequence[Run], moving: bool) -> list[tuple[str, list[Image]]]:
     return each
 
 
-def _evenly(length: int, count: int) -> np.ndarray:
+def evenly(length: int, count: int) -> np.ndarray:
+    """So many places, or fewer, evenly spaced among so many."""
     return np.unique(np.linspace(0, length - 1, count).round().astype(int))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import xarray as xr
@@ -19,6 +22,8 @@ from .registry import SCHEMA
 
 _SEAL = b"widelimit-sha256"
 """What stands behind the NetCDF file proper, with the digest of all before it; readers of NetCDF do not see it."""
+
+_PIECE = 1 << 22  # bytes that are read at once
 
 
 def save(result: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -39,10 +44,17 @@ def save(result: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = 
     checked = [name for name, values in plain.variables.items() if values.ndim and values.size]
     checked = {name: {"fletcher32": True} for name in checked if plain[name].dtype.kind in "iuf"}
     try:
-        content = bytes(plain.to_netcdf(engine="h5netcdf", encoding=checked))
+        with _in_this_process():
+            content = bytes(plain.to_netcdf(engine="h5netcdf", encoding=checked))
     except Exception as error:  # h5netcdf and xarray have errors of their own
         raise ArgumentError(f"result holds what no NetCDF file can: {error}.") from error
     return files.write(path, content + _SEAL + hashlib.sha256(content).digest(), overwrite=overwrite)
+
+
+def _in_this_process() -> contextlib.AbstractContextManager[Any]:
+    """A context in which arrays of dask are computed here: xarray does not write to memory through a cluster."""
+    dask = sys.modules.get("dask")
+    return contextlib.nullcontext() if dask is None else dask.config.set(scheduler="threads")
 
 
 def load(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -87,8 +99,52 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
 
 
+def attribute(path: str | os.PathLike[str], name: str) -> str | None:
+    """An attribute of text of a file that [`save`] has written; None where it has none.
+
+    The digest of the whole file is checked, in pieces, so that it may be larger than the memory.
+
+    **Raises:** as [`load`], also if the file has no digest.
+    """
+    _check_seal(files.existing(path))
+    try:
+        with h5py.File(path, "r") as file:
+            _array_bytes(path, file)
+            value = file.attrs.get(name)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
+    return value if isinstance(value, str) else None
+
+
+def _check_seal(path: Path) -> None:
+    """Raise unless a file ends in the digest of what is before."""
+    length = len(_SEAL) + hashlib.sha256().digest_size
+    left = path.stat().st_size - length
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0:
+            piece = file.read(min(left, _PIECE))
+            if not piece:
+                break
+            digest.update(piece)
+            left -= len(piece)
+        if left or file.read() != _SEAL + digest.digest():
+            raise ArgumentError(f"{path} is damaged: it is not what was written. Restore it from a copy, or run again.")
+
+
 def _check(path: str | os.PathLike[str], file: h5py.File) -> None:
     """Refuse what refers to other files, and what is larger than the memory."""
+    size = _array_bytes(path, file)
+    require_memory(
+        2 * size, parts={"its arrays": size, "a copy": size}, remedy="Load it elsewhere.", what=f"{path} takes"
+    )
+
+
+def _array_bytes(path: str | os.PathLike[str], file: h5py.File) -> int:
+    """The bytes of all arrays. **Raises:** `ArgumentError` for what refers to other files."""
     size = 0
     for name, link, item in _links(file):
         if not isinstance(link, h5py.HardLink):
@@ -97,9 +153,7 @@ def _check(path: str | os.PathLike[str], file: h5py.File) -> None:
             if item.external or item.is_virtual:
                 raise ArgumentError(f"{path} is refused: {name} in it is stored in another file.")
             size += item.size * item.dtype.itemsize
-    require_memory(
-        2 * size, parts={"its arrays": size, "a copy": size}, remedy="Load it elsewhere.", what=f"{path} takes"
-    )
+    return size
 
 
 def _links(group: h5py.Group, above: str = "", depth: int = 0) -> Iterator[tuple[str, object, object]]:

@@ -1,6 +1,6 @@
 """Learning rules, one file each: what travels backward, and what the pseudo-gradient g̃ is."""
 
-from .base import PositionVectors, RandomObjects, Rule, numbers_of, sweep
+from .base import PositionVectors, RandomObjects, Rule, backward_pass, numbers_of
 from .direct_feedback_alignment import DirectFeedbackAlignment
 from .direct_random_target_projection import DirectRandomTargetProjection
 from .feedback_alignment import FeedbackAlignment
@@ -31,9 +31,9 @@ __all__ = [
     "as_pathways",
     "as_weights",
     "at_each_position",
+    "backward_pass",
     "matrices",
     "numbers_of",
     "pathways",
-    "sweep",
     "with_matrices",
 ]

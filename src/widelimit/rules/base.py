@@ -92,7 +92,7 @@ class Rule(eqx.Module):
         """g̃^ℓ, given `above` = g̃^{ℓ+1} (at ℓ = L: `view.top`)."""
 
 
-def sweep(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
+def backward_pass(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], ...]:
     """The backward pass: g̃^ℓ for ℓ = 1..L."""
     signals: list[Array] = []
     above = view.top  # what enters the readout from above, so that the top layer needs no case of its own

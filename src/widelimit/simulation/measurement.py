@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..networks import rows_of
-from ..rules import OutputSignal, Pathway, View, as_pathways, at_each_position, pathways, sweep
+from ..rules import OutputSignal, Pathway, View, as_pathways, at_each_position, backward_pass, pathways
 from ..weights import overlap
 from . import kernels
 from .state import Measurement, Program, Settings, Snapshot, State
@@ -166,7 +166,7 @@ def gradients(program: Program, settings: Settings, snapshot: Snapshot) -> Gradi
         share = at_each_position(share, positions)
         signals = [share * delta for delta in each.spread(signals)]
     elif outputs > 1:
-        signals = list(sweep(eqx.combine(settings.rule_numbers, program.rule), view))
+        signals = list(backward_pass(eqx.combine(settings.rule_numbers, program.rule), view))
     # With one output the training pass has started from 1, and what it gave is g̃ itself.
 
     # z is had by sending the unit vectors through the true weights; where g̃ = g and nobody asks for z, it is skipped.

@@ -21,9 +21,9 @@ from ..rules import (
     View,
     as_pathways,
     as_weights,
+    backward_pass,
     matrices,
     pathways,
-    sweep,
     with_matrices,
 )
 from ..weights import Weights
@@ -117,7 +117,7 @@ def look(
     layers, feedback = (as_pathways(tree, batch=sent) for tree in (after_forward.layers, state.feedback))
     signal = OutputSignal.for_training(error, program.linear_in_error)
     view = View(layers, feedback, activity.fields, error, y, signal, net.skips)
-    signals = sweep(eqx.combine(settings.rule_numbers, program.rule), view)
+    signals = backward_pass(eqx.combine(settings.rule_numbers, program.rule), view)
     finite = functools.reduce(jnp.logical_and, [jnp.isfinite(signal).all() for signal in signals])
     failed = ~finite & (state.diverged_at < 0) & (state.rule_failed_at < 0)
     state = eqx.tree_at(lambda s: s.rule_failed_at, state, jnp.where(failed, state.step, state.rule_failed_at))

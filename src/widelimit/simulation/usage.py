@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..checks import ArgumentError
-from ..rules import OutputSignal, Pathway, Rule, View, as_pathways, pathways, sweep
+from ..rules import OutputSignal, Pathway, Rule, View, as_pathways, backward_pass, pathways
 from ..weights import Finite, Usage, Weights
 from .initialization import Initialization
 from .measurement import gradients
@@ -43,7 +43,7 @@ def with_usage(program: Program, settings: Settings, rule: Rule) -> Program:
         trained = layers, rule_matrices = as_pathways((network.layers, feedback))
         start = OutputSignal(jnp.ones_like(settings.y))
         view = View(layers, rule_matrices, activity.fields, settings.y, settings.y, start, settings.net.skips)
-        signals = sweep(eqx.combine(settings.rule_numbers, program.rule), view)
+        signals = backward_pass(eqx.combine(settings.rule_numbers, program.rule), view)
         in_training, in_probes = pathways(trained), []
         # Probes are counted apart: they get rows that no training step may meet.
         if program.measurement.of_gradients:
