@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TrainingInterrupted,
         TruncationWarning,
     )
+    from .inference import Candidates, Recording, identifiability, infer, record
     from .networks import (
         CNN,
         GELU,
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CNN",
+    "Candidates",
     "GELU",
     "MLP",
     "SGD",
@@ -83,6 +85,7 @@ __all__ = [
     "ReLU",
     "Record",
     "RecordWarning",
+    "Recording",
     "RisingLossWarning",
     "Rule",
     "Scaling",
@@ -100,10 +103,13 @@ __all__ = [
     "combine",
     "compare",
     "datasets",
+    "identifiability",
+    "infer",
     "initialize",
     "load",
     "observables",
     "plan",
+    "record",
     "result",
     "save",
     "scaled",
@@ -124,6 +130,7 @@ _ROOMS = (
     "results",
     "results.distances",
     "simulation",
+    "inference",
 )
 
 
