@@ -56,7 +56,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CNN",
-    "Candidates",
     "GELU",
     "MLP",
     "SGD",
@@ -64,6 +63,7 @@ __all__ = [
     "Architecture",
     "ArgumentError",
     "Batches",
+    "Candidates",
     "CheckpointWarning",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
@@ -138,7 +138,9 @@ def __getattr__(name: str) -> Any:
     """A room or a public name, imported when it is first used: jax and xarray take a second or two."""
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
         return importlib.import_module(f"{__name__}.{name}")
-    for room in _ROOMS if name in __all__ else ():
+    # There is a module of results of that name, which is not meant.
+    rooms = ("inference",) if name == "record" else _ROOMS
+    for room in rooms if name in __all__ else ():
         value = vars(importlib.import_module(f"{__name__}.{room}")).get(name)
         if value is not None:
             globals()[name] = value

@@ -11,6 +11,7 @@ import tyro
 
 from .. import results
 from ..checks import ArgumentError
+from ..results import inferred
 from . import destinations
 
 
@@ -39,9 +40,14 @@ class Report:
         out = self.run_files[0].with_suffix(".html") if self.out is None else self.out
         destinations.check(out, self.overwrite, inputs=self.run_files)
         runs = {name: results.load(path) for name, path in zip(names(self.run_files), self.run_files, strict=True)}
-        from ..report import page  # with matplotlib, which takes a second that the other commands need not pay
+        from ..report import inference_page, page  # with matplotlib, which takes a second that others need not pay
 
-        text = page(runs, title=self.title)
+        inferences = [name for name, run in runs.items() if inferred.is_inference(run)]
+        if inferences and len(runs) > 1:
+            raise ArgumentError(f"{inferences[0]} is no run, and has a page of its own: name it alone.")
+        text = (inference_page if inferences else page)(
+            next(iter(runs.values())) if inferences else runs, title=self.title
+        )
         content = text.encode("utf-8")
         out, code = destinations.put(content, out, self.overwrite)
         print(f"Written to {out} ({len(content) / 1e6:.1f} MB); open it in a browser.")

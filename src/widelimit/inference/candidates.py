@@ -137,9 +137,7 @@ class Candidates:
         self.nets, self.rules = _several("nets", nets, Architecture), _several("rules", rules, Rule)
         checks.instance("optimizer", optimizer, SGD, "widelimit.SGD(step_size=0.1)")
         if isinstance(optimizer.step_size, str):
-            raise ArgumentError(
-                'optimizer must have a step size in numbers: with "auto" each candidate has its own time.'
-            )
+            raise ArgumentError('optimizer needs a step size in numbers: with "auto" each candidate has its own time.')
         steps = checks.integer("steps", steps, at_least=1)
         record = Record(every=max(1, -(-steps // _RECORDED))) if record is None else record
         checks.instance("record", record, Record, "widelimit.Record(every=10)")
@@ -182,7 +180,7 @@ class Candidates:
         return list(itertools.product(self.nets, self.rules))
 
     def members(self, pairs: Sequence[tuple[Architecture, Rule]] | None = None) -> list[Candidate]:
-        """The candidates of these networks and rules, each with its layers; of the grid, unless given, and baselines."""
+        """The candidates of these networks and rules, each with its layers; unless given, the grid and the baselines."""
         members = [
             Candidate(net, rule, layer)
             for net, rule in (self.pairs() if pairs is None else pairs)

@@ -32,7 +32,7 @@ _SHARES = (0.15, 0.4, 0.7, 1.0)
 
 
 class HeldOut(NamedTuple):
-    """The log evidence of neurons that were held out: of a candidate, of the best mixture, of the best static kernel."""
+    """The log evidence of held-out neurons: of a candidate, of the best mixture, of the best static kernel."""
 
     best: float
     ceiling: float

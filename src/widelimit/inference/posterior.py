@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from .. import checks
 from ..checks import ArgumentError
 from ..progress import progress_bar
 from ..results import SCHEMA, versions
+from ..results.inferred import verdict
 from . import candidates as of_candidates
 from . import fit
 from .candidates import Candidate, Candidates, log_prior
@@ -23,7 +25,6 @@ from .evidence import Evidence, Law, evidence
 from .laws import law_of, stimuli_of, times_of
 from .recording import Recording
 from .units import Units, units_of
-from .words import verdict
 
 BAGS = 200
 """How many resamples of neurons the probability is a mean over."""
@@ -175,7 +176,7 @@ def finer(members: Sequence[Candidate], totals: np.ndarray, probability: np.ndar
                 lines.setdefault(key, []).append(index)
         for line in lines.values():
             line.sort(key=lambda index: getattr(members[index], axis))
-            for left, right in zip(line, line[1:], strict=False):
+            for left, right in itertools.pairwise(line):
                 top = left if totals[left] >= totals[right] else right
                 if probability[top] < _PROBABLE or abs(totals[left] - totals[right]) < _NAT:
                     continue

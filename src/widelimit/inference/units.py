@@ -113,7 +113,7 @@ def units_of(recording: Recording, baseline: str = "neuron", shared_noise: int =
 
 
 def _noise(squares: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The variance of the noise of a trial for each unit, drawn towards that of all; ones where there are no repeats."""
+    """The variance of a trial's noise for each unit, drawn towards that of all; ones where there are no repeats."""
     if freedom.sum() < 10:
         return np.ones(len(squares)), False
     common = squares.sum() / freedom.sum()
@@ -135,7 +135,7 @@ def _without_shared_noise(values: np.ndarray, count: int) -> np.ndarray:
 
     Under the Gaussian law neurons are as good as any rotation of them, so that what is left is of a few neurons less.
     """
-    sessions, trials, neurons, _ = values.shape
+    _, trials, neurons, _ = values.shape
     if trials < 2 or not np.isfinite(values).all():
         raise ArgumentError("shared_noise needs two trials or more, and no missing cells, to tell it from the signal.")
     if count >= neurons:

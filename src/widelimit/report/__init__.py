@@ -3,6 +3,7 @@
 It is one HTML file that needs nothing from anywhere else: no network, no fonts, no scripts but its own.
 """
 
+from .inferred import inference_page
 from .page import page
 
-__all__ = ["page"]
+__all__ = ["inference_page", "page"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ..results.summary import table
+from .summary import table
 
 _SURE = 0.95
 
@@ -21,16 +21,35 @@ def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
     else:
         others = ", ".join(f"{names.get(name, name)} {_percent(p)}" for name, p in list(rules.items())[:3] if p >= 0.01)
         said = f"No rule is certain: {others}"
-    best = posterior["name"].values[int(posterior["log_evidence"].argmax())]
+    best = posterior["name"].values[np.argmax(posterior["log_evidence"].values)]
     said += f"; the best candidate is {best}."
     if not networks:
         return f"{said} Whether it fits was not checked."
     if p_value <= 0.05:
         return (
-            f"None of the candidates fits (p = {p_value:.2g}, from {networks} networks of the best one): what they say of "
-            f"each other is of little worth. {said}"
+            f"None of the candidates fits (p = {p_value:.2g}, from {networks} networks of the best one), so that what "
+            f"follows is of little worth. {said}"
         )
     return f"{said} It fits (p = {p_value:.2g}, from {networks} networks)."
+
+
+def is_inference(result: xr.Dataset) -> bool:
+    """Whether a dataset is a posterior of `infer`, or what `identifiability` has found."""
+    return ("probability" in result and "candidate" in result.dims) or "confusion" in result
+
+
+def power_lines(result: xr.Dataset) -> list[str]:
+    """What can be told apart, as lines of text."""
+    rows = []
+    for cell in result["accuracy"].stack(cell=("sessions", "noise", "neurons")).transpose("cell"):
+        error = result["standard_error"].sel({name: cell[name].item() for name in ("sessions", "noise", "neurons")})
+        rows.append(
+            (
+                f"{int(cell['neurons'])} neurons, noise {float(cell['noise']):g}, {int(cell['sessions'])} sessions",
+                f"{float(cell):.2f} ± {float(error):.2f}",
+            )
+        )
+    return table(("recorded", "rule right"), rows)
 
 
 def marginal(posterior: xr.Dataset, *names: str) -> dict:
