@@ -45,9 +45,8 @@ class Report:
         inferences = [name for name, run in runs.items() if inferred.is_inference(run)]
         if inferences and len(runs) > 1:
             raise ArgumentError(f"{inferences[0]} is no run, and has a page of its own: name it alone.")
-        text = (inference_page if inferences else page)(
-            next(iter(runs.values())) if inferences else runs, title=self.title
-        )
+        only = next(iter(runs.values()))
+        text = inference_page(only, title=self.title) if inferences else page(runs, title=self.title)
         content = text.encode("utf-8")
         out, code = destinations.put(content, out, self.overwrite)
         print(f"Written to {out} ({len(content) / 1e6:.1f} MB); open it in a browser.")

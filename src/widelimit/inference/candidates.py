@@ -180,7 +180,7 @@ class Candidates:
         return list(itertools.product(self.nets, self.rules))
 
     def members(self, pairs: Sequence[tuple[Architecture, Rule]] | None = None) -> list[Candidate]:
-        """The candidates of these networks and rules, each with its layers; unless given, the grid and the baselines."""
+        """The candidates of these networks and rules, layer by layer; unless given, the grid and the baselines."""
         members = [
             Candidate(net, rule, layer)
             for net, rule in (self.pairs() if pairs is None else pairs)

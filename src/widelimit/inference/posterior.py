@@ -171,7 +171,7 @@ def finer(members: Sequence[Candidate], totals: np.ndarray, probability: np.ndar
         for index in rows:
             member = members[index]
             other = member.correlation if axis == "richness" else member.richness
-            key = (member.family, member.variant, member.structure, member.layer, round(float(other), 9))
+            key = (member.family, member.variant, member.structure, member.layer, repr(round(float(other), 9)))
             if np.isfinite(getattr(member, axis)):
                 lines.setdefault(key, []).append(index)
         for line in lines.values():
@@ -188,7 +188,7 @@ def finer(members: Sequence[Candidate], totals: np.ndarray, probability: np.ndar
                 else:
                     continue
                 named = Candidate(*pair, layer=1)
-                new[(named.family, named.variant, named.structure, named.richness, named.correlation)] = pair
+                new[(named.structure, named.name_of_rule, f"{named.richness:.9g}", f"{named.correlation:.9g}")] = pair
     return list(new.values())
 
 
