@@ -12,7 +12,18 @@ import pytest
 from jaxtyping import install_import_hook
 
 # Before anything imports the library: pytest itself would, for a warning of the library that is named in its settings.
-ROOMS = ("problem", "networks", "optimizers", "weights", "rules", "simulation", "results", "plots", "report")
+ROOMS = (
+    "problem",
+    "networks",
+    "optimizers",
+    "weights",
+    "rules",
+    "simulation",
+    "results",
+    "inference",
+    "plots",
+    "report",
+)
 # The solvers of theory compute in NumPy, and warn of the line that called them, which the hook's frames would hide.
 install_import_hook([f"widelimit.{room}" for room in ROOMS], "shapes.checked")
 

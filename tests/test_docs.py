@@ -72,7 +72,7 @@ def test_the_readme_s_python(capsys):
     assert infinite[-1] > infinite[0]
 
 
-@pytest.mark.parametrize("page", ["solvers", "lazy", "exact", "algorithm1", "fluctuations", "result"])
+@pytest.mark.parametrize("page", ["solvers", "lazy", "exact", "algorithm1", "fluctuations", "result", "inference"])
 def test_the_python_of_the_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")

@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "results": {"problem"},
     "theory": {"problem", "networks", "optimizers", "rules", "results"},
     "simulation": {"problem", "networks", "optimizers", "weights", "rules", "results", "theory"},
+    "inference": {"problem", "networks", "optimizers", "weights", "rules", "results", "simulation"},
     "plots": {"results"},
     "report": {"results", "plots"},
     "paper": {"results", "plots"},  # beside the public names
@@ -43,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
         "rules",
         "results",
         "simulation",
+        "inference",
         "plots",
         "report",
         "paper",

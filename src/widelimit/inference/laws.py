@@ -13,9 +13,9 @@ from .candidates import Candidate, Candidates
 from .evidence import Law
 from .recording import Recording
 
-_POWERS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
+_POWERS = (0.4, 0.65, 1.0, 1.5, 2.5)
 """Exponents κ of a warp of time."""
-_STARTS, _ENDS = (0.0, 0.1, 0.25), (0.25, 0.5, 1.0)
+_STARTS, _ENDS = (0.0, 0.15), (0.5, 1.0)
 """When the first and the last session can have been, as parts of the run."""
 
 

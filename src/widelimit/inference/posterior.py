@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from .. import checks
 from ..checks import ArgumentError
@@ -28,6 +28,8 @@ from .units import Units, units_of
 
 BAGS = 200
 """How many resamples of neurons the probability is a mean over."""
+_KEPT = 400
+"""How many laws are kept for other recordings."""
 _ROUNDS = 6
 """How often the grid is made finer, at the most."""
 _NAT = 1.0
@@ -57,6 +59,8 @@ class Judge:
     gains: bool
     judged: dict[int, Judged] = field(default_factory=dict)
     diverged: list[str] = field(default_factory=list)
+    laws: dict[Any, Law | None] = field(default_factory=dict)
+    """What candidates say at certain times, which other recordings with the same stimuli can share."""
 
     def look(self, members: Sequence[Candidate], progress: bool | None) -> list[Judged]:
         """The evidence for each candidate."""
@@ -73,16 +77,24 @@ class Judge:
         times, prior = times_of(self.recording, run, self.candidates.steps)
         possible: list[tuple[Evidence, Law, np.ndarray]] = []
         for row in times:
-            law = law_of(candidate, self.candidates, self.stimuli, row)
+            law = self._law(candidate, row)
             if law is None:
                 return None
             possible.append((evidence(self.units, law, self.gains), law, row))
         totals = np.array([each.total for each, _, _ in possible])
         found, law, row = possible[int(np.argmax(totals))]
         if len(possible) > 1:  # times are summed over; what that takes off is spread over units
-            whole = float(logsumexp(totals, b=prior))
+            whole = float(np.logaddexp.reduce(totals + np.log(prior)))
             found = dataclasses.replace(found, by_unit=found.by_unit + (whole - found.total) / self.units.count)
         return Judged(candidate, found, law, row)
+
+    def _law(self, candidate: Candidate, times: np.ndarray) -> Law | None:
+        if len(self.laws) > _KEPT:
+            return law_of(candidate, self.candidates, self.stimuli, times)
+        key = (candidate.name, candidate.structure, tuple(times))
+        if key not in self.laws:
+            self.laws[key] = law_of(candidate, self.candidates, self.stimuli, times)
+        return self.laws[key]
 
 
 def infer(
@@ -181,10 +193,12 @@ def finer(members: Sequence[Candidate], totals: np.ndarray, probability: np.ndar
                 if probability[top] < _PROBABLE or abs(totals[left] - totals[right]) < _NAT:
                     continue
                 low, high = (getattr(members[index], axis) for index in (left, right))
+                net, rule = members[top].net, members[top].rule
+                assert net is not None and rule is not None
                 if axis == "richness" and high / low > 1.02:
-                    pair = (of_candidates.with_richness(members[top].net, np.sqrt(low * high)), members[top].rule)
+                    pair = (of_candidates.with_richness(net, np.sqrt(low * high)), rule)
                 elif axis == "correlation" and high - low > 0.02:
-                    pair = (members[top].net, of_candidates.with_correlation(members[top].rule, (low + high) / 2))
+                    pair = (net, of_candidates.with_correlation(rule, (low + high) / 2))
                 else:
                     continue
                 named = Candidate(*pair, layer=1)

@@ -132,7 +132,7 @@ def _from_trials(
     repeats = max(int((labels == stimulus).sum()) for labels in shown for stimulus in stimuli)
     values = np.full((len(trials), repeats, len(every), len(stimuli)), np.nan)
     for session, (matrix, labels, identity) in enumerate(zip(trials, shown, cells, strict=True)):
-        columns = np.searchsorted(every, identity) if tracked else np.arange(matrix.shape[1])
+        columns = np.arange(matrix.shape[1]) if not tracked or identity is None else np.searchsorted(every, identity)
         if len(np.unique(columns)) < len(columns):
             raise ArgumentError(f"cells of session {session} stand twice.")
         for place, stimulus in enumerate(stimuli):
@@ -239,7 +239,7 @@ def to_rsatoolbox(recording: Recording) -> list[Any]:
     **Raises:** `ArgumentError` where rsatoolbox is not installed: `pip install "widelimit[neuroscience]"`.
     """
     try:
-        from rsatoolbox.data import Dataset
+        from rsatoolbox.data.dataset import Dataset
     except ImportError:
         raise ArgumentError('rsatoolbox is not installed: pip install "widelimit[neuroscience]".') from None
     each = []

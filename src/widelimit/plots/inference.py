@@ -32,7 +32,8 @@ def posterior(result: xr.Dataset) -> Figure:
     layers = sorted({int(layer) for layer in result["layer"].values if layer > 0})
     kernels = "observed_kernel" in result
     figure = Figure(figsize=(max(9.0, 3.2 * len(layers)), 10.5 if kernels else 6.6), layout="constrained")
-    pieces = figure.subfigures(3 if kernels else 2, 1, height_ratios=(1.0, 1.0, 1.25)[: 3 if kernels else 2])
+    rows = 3 if kernels else 2
+    pieces: Any = figure.subfigures(rows, 1, height_ratios=(1.0, 1.0, 1.25)[:rows])
     _heat_maps(pieces[0], result, layers)
     _evidence(pieces[1].subplots(1, 1), result)
     if kernels:
