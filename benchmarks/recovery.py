@@ -20,7 +20,7 @@ from scipy.special import softmax
 import widelimit as wl
 from widelimit.inference.candidates import log_prior
 from widelimit.inference.laws import stimuli_of
-from widelimit.inference.posterior import Judge, _bags
+from widelimit.inference.posterior import Judge, resamples
 from widelimit.inference.simulated import features_of, sampled
 from widelimit.inference.units import units_of
 
@@ -109,7 +109,7 @@ def judged(made: wl.Recording, grid: wl.Candidates, laws: dict) -> tuple[list, d
     each = judge.look(grid.members(), False)
     by_unit = np.stack([one.evidence.by_unit for one in each])
     members = [one.candidate for one in each]
-    prior, bags = log_prior(members), _bags(units, np.random.default_rng(0))
+    prior, bags = log_prior(members), resamples(units, np.random.default_rng(0))
     resampled = softmax(bags @ by_unit.T + prior, axis=1).mean(axis=0)
     return members, {"resampled": resampled, "plain": softmax(by_unit.sum(axis=1) + prior)}
 

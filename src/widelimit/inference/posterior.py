@@ -91,7 +91,7 @@ class Judge:
     def _law(self, candidate: Candidate, times: np.ndarray) -> Law | None:
         if len(self.laws) > _KEPT:
             return law_of(candidate, self.candidates, self.stimuli, times)
-        key = (candidate.name, candidate.structure, tuple(times))
+        key = (candidate.name, candidate.structure, repr((candidate.richness, candidate.correlation)), tuple(times))
         if key not in self.laws:
             self.laws[key] = law_of(candidate, self.candidates, self.stimuli, times)
         return self.laws[key]
@@ -160,7 +160,7 @@ def infer(
     judged = judge.look(candidates.members(), progress)
     if not judged:
         raise ArgumentError("candidates: all of them diverge before the last session; take fewer or smaller steps.")
-    bags = _bags(units, random)
+    bags = resamples(units, random)
     for _ in range(_ROUNDS if refine else 0):
         probability = _probability(judged, bags, temperature)
         pairs = finer([each.candidate for each in judged], _totals(judged), probability)
@@ -194,7 +194,8 @@ def finer(members: Sequence[Candidate], totals: np.ndarray, probability: np.ndar
                     continue
                 low, high = (getattr(members[index], axis) for index in (left, right))
                 net, rule = members[top].net, members[top].rule
-                assert net is not None and rule is not None
+                assert net is not None
+                assert rule is not None
                 if axis == "richness" and high / low > 1.02:
                     pair = (of_candidates.with_richness(net, np.sqrt(low * high)), rule)
                 elif axis == "correlation" and high - low > 0.02:
@@ -210,7 +211,7 @@ def _totals(judged: Sequence[Judged]) -> np.ndarray:
     return np.array([each.evidence.total for each in judged])
 
 
-def _bags(units: Units, random: np.random.Generator) -> np.ndarray:
+def resamples(units: Units, random: np.random.Generator) -> np.ndarray:
     """How often each unit is in each resample, (resample, unit): as many of each session as there are."""
     counts = np.zeros((BAGS, units.count))
     for session in np.unique(units.session):
