@@ -369,7 +369,7 @@ def test_the_rule_that_made_a_recording(posterior):
     assert shares["GradientDescent"] > 0.9
     by_group = posterior["probability"].groupby("rule").sum()
     assert float(by_group.sel(rule="GradientDescent")) == pytest.approx(shares["GradientDescent"])
-    best = posterior.isel(candidate=int(posterior["probability"].argmax()))
+    best = posterior.isel(candidate=int(np.argmax(posterior["probability"].values)))
     assert (float(best["richness"]), int(best["layer"]), int(best["depth"])) == (2.0, 2, 2)
     assert str(best["nonlinearity"].values) == "Tanh"
     assert "GradientDescent" in posterior.attrs["verdict"]
@@ -438,12 +438,7 @@ def test_recovery_is_counted(candidates):
     assert len(plots.confusion(power).axes) == 2
 
 
-def test_the_command_line(recording, tmp_path, capsys):
-    from widelimit.cli import main
-
-    recording.save(tmp_path / "recording.nc")
-    (tmp_path / "candidates.toml").write_text(
-        f"""
+CONFIGURATION = f"""
 [task]
 data = "sphere"
 samples = {STIMULI}
@@ -453,30 +448,56 @@ hidden_layers = 2
 richness = [0.5, 2.0]
 [rule]
 name = ["GradientDescent", "FeedbackAlignment"]
-correlation = [0.0]  # of FeedbackAlignment alone
+correlation = [0.0, 0.5]  # of FeedbackAlignment alone
 [width]
-particles = 200
-capacity = 20
+particles = 400
+capacity = 30
 [optimizer]
 step_size = 0.15
 [record]
-every = 6
+every = 4
 [run]
 steps = {STEPS}
-replicates = 1
 [candidates]
 layers = [2]
 baselines = ["untrained"]
-""",
-        encoding="utf-8",
-    )
+"""
+
+
+def test_candidates_of_a_file(tmp_path):
+    from widelimit.cli.infer import candidates_of
+
+    path = tmp_path / "candidates.toml"
+    path.write_text(CONFIGURATION, encoding="utf-8")
+    read_from = candidates_of(path)
+    assert [float(net.richness) for net in read_from.nets] == [0.5, 2.0]
+    rules = [member.name_of_rule for member in read_from.members() if not member.baseline]
+    assert list(dict.fromkeys(rules)) == ["GradientDescent", "FeedbackAlignment, ρ 0", "FeedbackAlignment, ρ 0.5"]
+    for before, now, message in (
+        ("[candidates]", "[candidate]", "unknown name 'candidate'"),
+        ("steps =", "step =", "unknown name 'step'"),
+        ("step_size = 0.15", "", "step_size must be a number"),
+        ("particles = 400\ncapacity = 30", 'kind = "finite"\nneurons = 10', "of infinite width"),
+        ("hidden_layers = 2", "hidden_layers = [2.5]", "hidden_layers must be"),
+    ):
+        path.write_text(CONFIGURATION.replace(before, now), encoding="utf-8")
+        with pytest.raises(wl.ArgumentError, match=message):
+            candidates_of(path)
+
+
+def test_the_command_line(recording, tmp_path, capsys):
+    from widelimit.cli import main
+
+    recording.save(tmp_path / "recording.nc")
+    text = CONFIGURATION.replace('["GradientDescent", "FeedbackAlignment"]', '["GradientDescent"]')
+    (tmp_path / "candidates.toml").write_text(text.replace("correlation", "# correlation"), encoding="utf-8")
     out = tmp_path / "posterior.nc"
     arguments = ["infer", str(tmp_path / "recording.nc"), str(tmp_path / "candidates.toml"), "--out", str(out)]
     assert main([*arguments, "--no-refine", "--check", "0"]) == 0
     assert "log evidence below the best" in capsys.readouterr().out
     found = wl.load(out)
-    assert sorted(set(found["rule"].values.tolist())) == ["FeedbackAlignment", "GradientDescent", "untrained"]
-    assert found.sizes["candidate"] == 5
+    assert sorted(set(found["rule"].values.tolist())) == ["GradientDescent", "untrained"]
+    assert found.sizes["candidate"] == 3
     assert main(arguments) == 2  # it exists
     (tmp_path / "candidates.toml").write_text("[rules]\nname = 3\n", encoding="utf-8")
     assert main([*arguments, "--overwrite"]) == 2
