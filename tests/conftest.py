@@ -21,6 +21,7 @@ ROOMS = (
     "simulation",
     "results",
     "ensembles",
+    "inference",
     "plots",
     "report",
 )

@@ -75,7 +75,7 @@ def test_the_readme_s_python(capsys):
 @pytest.mark.parametrize(
     "page",
     [
-        *("solvers", "lazy", "exact", "algorithm1", "fluctuations", "result", "sweeps", "devices"),
+        *("solvers", "lazy", "exact", "algorithm1", "fluctuations", "result", "sweeps", "devices", "inference"),
         *(pytest.param(page, marks=pytest.mark.slow) for page in ("accuracy", "corrections")),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import widelimit as wl
 from widelimit.results import observables
 
 random = np.random.default_rng(0)
@@ -133,3 +134,48 @@ def test_the_error_of_a_diverged_replicate_is_unknown(outputs):
     found = observables.classification_error(output, target).values
     assert found[0] == 0
     assert np.isnan(found[1])
+
+
+def test_dissimilarities_and_similarities_of_representations():
+    random = np.random.default_rng(0)
+    responses = random.normal(size=(2, 1, 30, 5))
+    distances = observables.rdm(responses)
+    flat = responses[0, 0]
+    assert float(distances[0, 1, 3]) == pytest.approx(((flat[:, 1] - flat[:, 3]) ** 2).mean())
+    assert float(observables.rdm(responses, "correlation")[1, 0, 2]) == pytest.approx(
+        1 - np.corrcoef(responses[1, 0, :, 0], responses[1, 0, :, 2])[0, 1]
+    )
+    kernel = flat.T @ flat / 30
+    np.testing.assert_allclose(observables.rdm_of_kernel(kernel), distances[0], atol=1e-12)
+    centring = np.eye(5) - 0.2
+    np.testing.assert_allclose(observables.kernel_of_rdm(distances[0]), centring @ kernel @ centring, atol=1e-12)
+    other = responses[1, 0].T @ responses[1, 0] / 30
+    a, b = centring @ kernel @ centring, centring @ other @ centring
+    expected = (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())
+    assert float(observables.cka(kernel, other)) == pytest.approx(expected)
+    assert float(observables.cka(kernel, 3 * kernel, debiased=True)) == pytest.approx(1)
+    # Bures: the largest correlation that a rotation of neurons reaches is the nuclear norm of the cross-covariance.
+    cross = np.linalg.svd(responses[0, 0] @ responses[1, 0].T, compute_uv=False).sum()
+    norm = np.linalg.norm(responses[0, 0]) * np.linalg.norm(responses[1, 0])
+    assert float(observables.bures(kernel, other)) == pytest.approx(cross / norm)
+    assert float(observables.participation_ratio(np.eye(5), centred=False)) == pytest.approx(5)
+    assert float(observables.participation_ratio(np.eye(5))) == pytest.approx(4)
+    values = responses[:, 0].transpose(0, 2, 1)
+    two_time = np.einsum("tmn,skn->tsmk", values, values) / 30
+    expected = (values[0] * values[1]).sum() / (np.linalg.norm(values[0]) * np.linalg.norm(values[1]))
+    assert float(observables.drift(two_time)[0, 1]) == pytest.approx(1 - expected)
+
+
+def test_crossnobis_has_no_bias_and_debiased_cka_is_nothing_by_chance():
+    random = np.random.default_rng(0)
+    noise = random.normal(size=(4, 4000, 3))
+    biased, without = (float(observables.rdm(noise, name)[0, 1]) for name in ("squared_euclidean", "crossnobis"))
+    assert biased == pytest.approx(0.5, rel=0.1)
+    assert without == pytest.approx(0, abs=0.05)
+    with pytest.raises(wl.ArgumentError, match="two trials"):
+        observables.rdm(noise[:1], "crossnobis")
+    draws = random.normal(size=(200, 2, 10, 5))
+    kernels = draws @ draws.transpose(0, 1, 3, 2)
+    alignments = observables.cka(kernels[:, 0], kernels[:, 1], debiased=True).values
+    assert abs(alignments.mean()) < 4 * alignments.std() / np.sqrt(200)
+    assert float(observables.cka(kernels[:, 0], kernels[:, 1]).mean()) > 0.3

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         TrainingInterrupted,
         TruncationWarning,
     )
+    from .inference import Candidates, Recording, identifiability, infer, record
     from .networks import (
         CNN,
         GELU,
@@ -66,6 +67,7 @@ __all__ = [
     "Architecture",
     "ArgumentError",
     "Batches",
+    "Candidates",
     "CheckpointWarning",
     "DirectFeedbackAlignment",
     "DirectRandomTargetProjection",
@@ -89,6 +91,7 @@ __all__ = [
     "ReLU",
     "Record",
     "RecordWarning",
+    "Recording",
     "RisingLossWarning",
     "Rule",
     "Scaling",
@@ -109,12 +112,15 @@ __all__ = [
     "compare",
     "corrections",
     "datasets",
+    "identifiability",
+    "infer",
     "initialize",
     "limit",
     "load",
     "observables",
     "open_sweep",
     "plan",
+    "record",
     "result",
     "save",
     "scaled",
@@ -138,6 +144,7 @@ _ROOMS = (
     "results.distances",
     "simulation",
     "ensembles",
+    "inference",
 )
 
 
@@ -145,7 +152,9 @@ def __getattr__(name: str) -> Any:
     """A room or a public name, imported when it is first used: jax and xarray take a second or two."""
     if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
         return importlib.import_module(f"{__name__}.{name}")
-    for room in _ROOMS if name in __all__ else ():
+    # There is a module of results of that name, which is not meant.
+    rooms = ("inference",) if name == "record" else _ROOMS
+    for room in rooms if name in __all__ else ():
         value = vars(importlib.import_module(f"{__name__}.{room}")).get(name)
         if value is not None:
             globals()[name] = value

@@ -1,4 +1,4 @@
-"""The command line `widelimit`: train, limit, resume, sweep, show, report, compare, figure, demo and doctor.
+"""The command line `widelimit`: train, limit, resume, sweep, show, report, compare, infer, figure, demo and doctor.
 
 Exit codes: 0 done; 1 the doctor found a fault, or points of a sweep failed; 2 a mistake in what was asked for, a file
 that could not be read or written, or a plan that does not fit in memory; 3 the run diverged, and what came before is
@@ -32,6 +32,7 @@ COMMANDS = {
     "compare": "Say how far two saved runs of one task lie apart: networks from theory, one rule or solver from "
     "another.",
     "report": "Write a self-contained HTML page about one saved run, several beside each other, or a sweep.",
+    "infer": "Say which learning rule made a recording of neurons, among candidates, and whether any of them fits.",
     "demo": "Train two classes of handwritten digits by five rules, at infinite width and in networks of 1000 neurons.",
     "figure": "Compute figures of the paper, measure what their captions claim, and draw them.",
     "doctor": "Say which versions and devices there are, and check for faults that some releases of jax have.",

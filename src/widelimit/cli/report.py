@@ -11,6 +11,7 @@ import tyro
 
 from .. import results
 from ..checks import ArgumentError
+from ..results import inferred
 from . import destinations
 
 
@@ -43,9 +44,14 @@ class Report:
         if any(path.is_dir() for path in self.run_files):
             return self._sweep(out)
         runs = {name: results.load(path) for name, path in zip(names(self.run_files), self.run_files, strict=True)}
-        from ..report import page  # with matplotlib, which takes a second that the other commands need not pay
+        from ..report import inference_page, page  # with matplotlib, which takes a second that others need not pay
 
-        return self._written(page(runs, title=self.title), out)
+        inferences = [name for name, run in runs.items() if inferred.is_inference(run)]
+        if inferences and len(runs) > 1:
+            raise ArgumentError(f"{inferences[0]} is no run, and has a page of its own: name it alone.")
+        only = next(iter(runs.values()))
+        text = inference_page(only, title=self.title) if inferences else page(runs, title=self.title)
+        return self._written(text, out)
 
     def _sweep(self, out: Path) -> int:
         folder, *others = self.run_files

@@ -13,7 +13,7 @@ import xarray as xr
 
 from .. import results
 from ..checks import ArgumentError
-from ..results import combined, summary
+from ..results import combined, inferred, summary
 from . import comparison, destinations
 
 
@@ -33,6 +33,8 @@ class Show:
         from .. import plots  # drawing takes a second to import, which the other commands need not pay
 
         result = results.load(self.run_file)
+        if inferred.is_inference(result):
+            return self._inferred(result)
         if not result.sizes.get("step", result.coords.get("time", np.zeros(0)).size):
             raise ArgumentError(f"{self.run_file} holds no recorded step.")
         result = results.expanded(result)
@@ -46,6 +48,17 @@ class Show:
             return 0
         destinations.check(picture, self.overwrite, inputs=[self.run_file])
         picture, code = draw(drawing, picture, self.overwrite)
+        print(f"Drawn in {picture}.")
+        return code
+
+    def _inferred(self, result: xr.Dataset) -> int:
+        from .. import plots
+
+        picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
+        power = "confusion" in result
+        print("\n".join(inferred.power_lines(result) if power else inferred.lines(result)), flush=True)
+        destinations.check(picture, self.overwrite, inputs=[self.run_file])
+        picture, code = draw(plots.confusion(result) if power else plots.posterior(result), picture, self.overwrite)
         print(f"Drawn in {picture}.")
         return code
 

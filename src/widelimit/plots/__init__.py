@@ -4,7 +4,8 @@ Nothing here touches a display or matplotlib's global state.
 """
 
 from .comparison import comparison
+from .inference import confusion, posterior
 from .parts import PALETTE
 from .single import run
 
-__all__ = ["PALETTE", "comparison", "run"]
+__all__ = ["PALETTE", "comparison", "confusion", "posterior", "run"]

@@ -4,6 +4,7 @@ It is one HTML file that needs nothing from anywhere else: no network, no fonts,
 """
 
 from .explorer import explorer
+from .inferred import inference_page
 from .page import page
 
-__all__ = ["explorer", "page"]
+__all__ = ["explorer", "inference_page", "page"]

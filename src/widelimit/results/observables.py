@@ -13,7 +13,30 @@ import xarray as xr
 from ..checks import ArgumentError
 from .legal import taking_results
 from .outputs import kept_once
+from .representations import bures, cka, drift, kernel_of_rdm, participation_ratio, rdm, rdm_of_kernel
 from .samples import at_samples, recorded_samples
+
+__all__ = [
+    "alignment",
+    "bures",
+    "cka",
+    "classification_error",
+    "discrepancy",
+    "distance",
+    "drift",
+    "gradient_alignment",
+    "has_gradient_alignment",
+    "is_classification",
+    "kernel_of_rdm",
+    "mean",
+    "participation_ratio",
+    "rdm",
+    "rdm_of_kernel",
+    "relative_standard_error",
+    "standard_error",
+    "task_alignments",
+    "test_error",
+]
 
 
 def mean(values: xr.DataArray) -> xr.DataArray:

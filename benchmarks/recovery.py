@@ -1,0 +1,204 @@
+"""How often the rule that made a recording is named right: networks of finite width, judged by theory.
+
+    python benchmarks/recovery.py FOLDER [--only CONDITION ...] [--repetitions N] [--width N]
+
+Five rules (gradient descent, feedback alignment with ρ = 0 and ½, direct feedback alignment, Hebbian), γ0 of ½, 1 and
+2, three layers each: networks of these record, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Twelve digits of two
+classes, tanh, six sessions. Candidates are kept in FOLDER. Prints the tables of docs/inference.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy.special import softmax
+
+import widelimit as wl
+from widelimit.inference.candidates import log_prior
+from widelimit.inference.laws import stimuli_of
+from widelimit.inference.posterior import Judge, resamples
+from widelimit.inference.simulated import features_of, sampled
+from widelimit.inference.units import units_of
+
+RULES = {
+    "GD": wl.GradientDescent(),
+    "FA 0": wl.FeedbackAlignment(0.0),
+    "FA ½": wl.FeedbackAlignment(0.5),
+    "DFA": wl.DirectFeedbackAlignment(),
+    "Hebb": wl.Hebbian(),
+}
+RICHNESS, GRID = (0.5, 1.0, 2.0), (0.5, 0.7, 1.0, 1.4, 2.0)
+SESSIONS, STEPS, STEP_SIZE = (0, 8, 16, 24, 32, 40), 40, 0.05
+
+CONDITIONS: dict[str, dict] = {
+    "20 tracked": {"neurons": 20},
+    "50 tracked": {"neurons": 50},
+    "200 tracked": {"neurons": 200},
+    "160 in each session": {"neurons": 160, "tracked": False},
+    "50, gains": {"neurons": 50, "gain_spread": 0.7},
+    "50, counts": {"neurons": 50, "poisson": True, "trials": 4, "noise": 2.0},
+    "50, four trials": {"neurons": 50, "trials": 4, "noise": 2.0},
+    "50, 30 % missing": {"neurons": 50, "missing": 0.3},
+    "50, performance known": {"neurons": 50, "times": "performance"},
+    "50, times unknown": {"neurons": 50, "times": "unknown"},
+}
+
+
+def task() -> wl.Task:
+    return wl.datasets.digits(samples=12, classes=(3, 8))
+
+
+def network(richness: float) -> wl.MLP:
+    return wl.MLP(3, wl.Tanh(), richness=richness)
+
+
+def candidates(folder: Path) -> wl.Candidates:
+    return wl.Candidates(
+        task(),
+        [network(richness) for richness in GRID],
+        list(RULES.values()),
+        optimizer=wl.SGD(STEP_SIZE),
+        steps=STEPS,
+        record=wl.Record(every=4),
+        width=wl.Infinite(800, capacity=60),
+        folder=folder,
+    )
+
+
+def recorded(name: str, richness: float, width: int, seed: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Features (session, layer, stimulus, neuron) and losses of one network, kept in the folder."""
+    path = folder / f"network-{name}-{richness}-{width}-{seed}.npz"
+    if not path.exists():
+        simulation = wl.initialize(
+            network(richness),
+            task(),
+            RULES[name],
+            width=width,
+            optimizer=wl.SGD(STEP_SIZE),
+            steps=STEPS,
+            record=wl.Record(fields=True, kernels=()),
+            seed=1000,
+        )
+        _, features, losses = features_of(simulation, SESSIONS, seed)
+        np.savez(path, features=features.astype(np.float32), losses=losses)
+    with np.load(path) as held:
+        return held["features"].astype(float), held["losses"]
+
+
+def recording(features: np.ndarray, losses: np.ndarray, layer: int, seed: int, neurons: int, **options) -> wl.Recording:
+    """A recording of one layer under a condition."""
+    times = options.pop("times", "known")
+    tracked = options.pop("tracked", True)
+    noise, trials = options.pop("noise", 0.5), options.pop("trials", 1)
+    random = np.random.default_rng(seed)
+    values = sampled(features[:, layer - 1], neurons, noise, trials, tracked, random, **options)
+    known = {"steps": SESSIONS} if times == "known" else {}
+    if times == "performance":
+        known = {"performance": losses[1:] / losses[0]}
+    return wl.Recording(values, np.arange(values.shape[-1]), tracked=tracked, **known)
+
+
+def judged(made: wl.Recording, grid: wl.Candidates, laws: dict) -> tuple[list, dict[str, np.ndarray]]:
+    """The candidates, and their probabilities by resampling neurons and plainly."""
+    units = units_of(made)
+    judge = Judge(made, grid, units, stimuli_of(made, grid), gains=True, laws=laws)
+    each = judge.look(grid.members(), False)
+    by_unit = np.stack([one.evidence.by_unit for one in each])
+    members = [one.candidate for one in each]
+    prior, bags = log_prior(members), resamples(units, np.random.default_rng(0))
+    resampled = softmax(bags @ by_unit.T + prior, axis=1).mean(axis=0)
+    return members, {"resampled": resampled, "plain": softmax(by_unit.sum(axis=1) + prior)}
+
+
+def row(condition: str, grid: wl.Candidates, folder: Path, repetitions: int, width: int) -> str:
+    """One row of the table."""
+    began, laws = time.perf_counter(), {}
+    scores, confusions = [], {}
+    cases = list(itertools.product(RULES, RICHNESS, (1, 2, 3)))
+    order = np.random.default_rng(7).permutation(len(cases))
+    for repetition in range(repetitions):
+        name, richness, layer = cases[order[repetition % len(cases)]]
+        features, losses = recorded(name, richness, width, repetition // len(cases), folder)
+        made = recording(features, losses, layer, repetition, **CONDITIONS[condition])
+        members, posteriors = judged(made, grid, laws)
+        labels = np.array([member.family for member in members])
+        truth, score = type(RULES[name]).__name__, {}
+        for kind, probability in posteriors.items():
+            shares = {label: probability[labels == label].sum() for label in set(labels.tolist())}
+            named = max(shares, key=lambda label, shares=shares: shares[label])
+            score |= {f"{kind} right": named == truth, f"{kind} sure": shares[named] >= 0.9}
+        best = members[int(np.argmax(posteriors["resampled"]))]
+        score["layer"] = best.layer == layer
+        score["richness"] = not best.baseline and abs(np.log(best.richness / richness)) < 0.36
+        if not score["resampled right"]:
+            confusions[(name, best.name_of_rule)] = confusions.get((name, best.name_of_rule), 0) + 1
+        scores.append(score)
+    mean = {key: np.mean([score[key] for score in scores]) for key in scores[0]}
+    right = mean["resampled right"]
+    error = np.sqrt(right * (1 - right) / len(scores))
+    cells = [condition, f"{right:.2f} ± {error:.2f}", f"{mean['plain right']:.2f}"]
+    for kind in ("resampled", "plain"):
+        sure = [score[f"{kind} right"] for score in scores if score[f"{kind} sure"]]
+        cells.append(f"{sum(sure)} of {len(sure)}")
+    cells += [f"{mean['layer']:.2f}", f"{mean['richness']:.2f}"]
+    named = ", ".join(f"{a} for {b} {n}" for (b, a), n in sorted(confusions.items(), key=lambda item: -item[1])[:3])
+    return f"| {' | '.join(cells)} | {named or 'none'} |  <!-- {time.perf_counter() - began:.0f} s -->"
+
+
+def none_of_these(grid: wl.Candidates, folder: Path, repetitions: int, width: int) -> None:
+    """How often a recording is said to fit none: of a candidate, shuffled, drifting, of a rule that is none of them."""
+    others = wl.Candidates(
+        task(),
+        [network(richness) for richness in GRID],
+        [rule for name, rule in RULES.items() if name != "Hebb"],
+        optimizer=wl.SGD(STEP_SIZE),
+        steps=STEPS,
+        record=wl.Record(every=4),
+        width=wl.Infinite(800, capacity=60),
+        folder=folder,
+    )
+    print("| recording | said to fit none |\n| --- | --- |", flush=True)
+    for kind in ("of a candidate", "stimuli shuffled", "pure drift", "Hebbian, not among them"):
+        rejected = []
+        for repetition in range(repetitions):
+            random = np.random.default_rng([9, repetition])
+            name = "Hebb" if kind.startswith("Hebb") else ("GD", "FA 0", "DFA", "FA ½")[repetition % 4]
+            features, losses = recorded(name, (1.0, 2.0)[repetition % 2], width, 0, folder)
+            layer = 1 + repetition % 3
+            if kind == "stimuli shuffled":
+                features = np.stack([session[:, random.permutation(session.shape[1])] for session in features])
+            if kind == "pure drift":  # responses turn from session to session as a random walk, and nothing is learned
+                other = random.normal(size=features.shape) * features[0].std()
+                turned = [features[0]]
+                for session in other[1:]:
+                    turned.append(np.sqrt(0.8) * turned[-1] + np.sqrt(0.2) * session)
+                features = np.stack(turned)
+            made = recording(features, losses, layer, repetition, neurons=200)
+            posterior = wl.infer(made, others, refine=False, check=19, check_width=width, progress=False)
+            rejected.append(not bool(posterior["fits"]))
+        print(f"| {kind} | {sum(rejected)} of {len(rejected)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", nargs="*", default=[*CONDITIONS, "none"])
+    parser.add_argument("--repetitions", type=int, default=45)
+    parser.add_argument("--width", type=int, default=1000)
+    options = parser.parse_args()
+    grid = candidates(options.folder)
+    grid.compute(progress=True)
+    print("| recorded | rule right | plain | sure and right | plain | layer | γ0 near | taken for | ".strip())
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for condition in (name for name in options.only if name in CONDITIONS):
+        print(row(condition, grid, options.folder, options.repetitions, options.width), flush=True)
+    if "none" in options.only:
+        none_of_these(grid, options.folder, max(4, options.repetitions // 4), options.width)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""A posterior in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from .summary import table
+
+_SURE = 0.95
+
+
+def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
+    """What a posterior says, in a sentence or two."""
+    rules = marginal(posterior, "rule")
+    first, share = next(iter(rules.items()))
+    names = {"untrained": "a network before learning", "inputs": "the inputs alone"}
+    words = names.get(first, first)
+    if share >= _SURE:
+        said = f"Of the candidates, {words} made these representations (probability {_percent(share)})"
+    else:
+        others = ", ".join(f"{names.get(name, name)} {_percent(p)}" for name, p in list(rules.items())[:3] if p >= 0.01)
+        said = f"No rule is certain: {others}"
+    best = posterior["name"].values[np.argmax(posterior["log_evidence"].values)]
+    said += f"; the best candidate is {best}."
+    if not networks:
+        return f"{said} Whether it fits was not checked."
+    if p_value <= 0.05:
+        return (
+            f"None of the candidates fits (p = {p_value:.2g}, from {networks} networks of the best one), so that what "
+            f"follows is of little worth. {said}"
+        )
+    return f"{said} It fits (p = {p_value:.2g}, from {networks} networks)."
+
+
+def is_inference(result: xr.Dataset) -> bool:
+    """Whether a dataset is a posterior of `infer`, or what `identifiability` has found."""
+    return ("probability" in result and "candidate" in result.dims) or "confusion" in result
+
+
+def power_lines(result: xr.Dataset) -> list[str]:
+    """What can be told apart, as lines of text."""
+    rows = []
+    for cell in result["accuracy"].stack(cell=("sessions", "noise", "neurons")).transpose("cell"):
+        error = result["standard_error"].sel({name: cell[name].item() for name in ("sessions", "noise", "neurons")})
+        rows.append(
+            (
+                f"{int(cell['neurons'])} neurons, noise {float(cell['noise']):g}, {int(cell['sessions'])} sessions",
+                f"{float(cell):.2f} ± {float(error):.2f}",
+            )
+        )
+    return table(("recorded", "rule right"), rows)
+
+
+def marginal(posterior: xr.Dataset, *names: str) -> dict:
+    """Probabilities summed over all that is not named, the largest first."""
+    sums: dict = {}
+    columns = [posterior[name].values.tolist() for name in names]
+    for *key, probability in zip(*columns, posterior["probability"].values.tolist(), strict=True):
+        label = key[0] if len(key) == 1 else tuple(key)
+        sums[label] = sums.get(label, 0.0) + probability
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def lines(posterior: xr.Dataset, most: int = 12) -> list[str]:
+    """A posterior as lines of text: the verdict, rules, and the best candidates."""
+    rules = [(str(name), _percent(share)) for name, share in marginal(posterior, "rule").items()]
+    order = np.argsort(-posterior["probability"].values, kind="stable")[:most]
+    top = float(posterior["log_evidence"].max())
+    rows = [
+        (
+            str(posterior["name"].values[index]),
+            _percent(float(posterior["probability"][index])),
+            f"{float(posterior['log_evidence'][index]) - top:.1f}",
+        )
+        for index in order
+    ]
+    best, ceiling, static = (
+        float(posterior[name]) for name in ("best_held_out", "ceiling_log_evidence", "static_log_evidence")
+    )
+    return [
+        posterior.attrs.get("verdict", ""),
+        "",
+        *table(("rule", "probability"), rules),
+        "",
+        *table(("candidate", "probability", "log evidence below the best"), rows),
+        "",
+        "Neurons held out (nats above the best candidate): "
+        f"with what the other neurons say {ceiling - best:+.1f}, best static kernel {static - best:+.1f}.",
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share < 0.9995 else "> 99.9 %"
