@@ -10,7 +10,6 @@ from helpers import (
     RULES,
     assert_agree_statistically,
     assert_same,
-    of_which_fast,
     relative_error,
     small_task,
 )
@@ -243,7 +242,7 @@ def test_converging_training_does_not_warn():
 
 
 @pytest.mark.parametrize(
-    ("nonlinearity", "rule"), of_which_fast([("tanh", "gd"), ("relu", "fa-half")], ("relu", "fa-half"))
+    ("nonlinearity", "rule"), [pytest.param("tanh", "gd", marks=pytest.mark.slow), ("relu", "fa-half")]
 )
 def test_test_points_of_a_lazy_network_are_as_sharp_as_training_points(nonlinearity, rule):
     """f = ⟨z ϕ⟩/γ0 less its initial value: both must meet the same noise, or their difference is noise over γ0."""

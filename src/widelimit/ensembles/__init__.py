@@ -1,4 +1,4 @@
-"""What many runs say together: the limit to a stated accuracy, corrections in 1/N, and sweeps over grids of settings."""
+"""What many runs say together: the limit to a stated accuracy, corrections in 1/N, sweeps over grids of settings."""
 
 from .corrections import corrections
 from .corrections_width import width_for

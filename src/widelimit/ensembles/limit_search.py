@@ -156,7 +156,7 @@ class Search:
         rows = samples * self.arguments["task"].outputs
         first = width.size * rows * rows + level.size * rows  # the first layer and kernels, without hidden matrices
         own = (layers - 1) * 11 * width.size * rows * (width.capacity or 0) + first
-        networks = (layers - 1) * 3 * level.size**2 * rows + level.size * rows * rows + first * 0
+        networks = (layers - 1) * 3 * level.size**2 * rows + level.size * rows * rows
         return level.pace * own / max(networks, 1)
 
     def _deferred(self) -> Route:

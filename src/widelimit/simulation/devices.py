@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -28,7 +29,7 @@ Tree = TypeVar("Tree")
 class Devices:
     """The devices that a run may use, of all processes that belong together (`jax.distributed`)."""
 
-    each: tuple[jax.Device, ...]
+    each: tuple[Any, ...]
 
     @classmethod
     def of(cls, number: int | None) -> Devices:
@@ -38,8 +39,8 @@ class Devices:
         """
         there = jax.devices()
         if number is None:
-            default = jax.config.jax_default_device
-            return cls(tuple(there) if default is None else (next(iter(jax.numpy.zeros(()).devices())),))
+            chosen = getattr(jax.config, "jax_default_device") is not None  # noqa: B009
+            return cls(tuple(jnp.zeros(()).devices()) if chosen else tuple(there))
         number = checks.integer("devices", number, at_least=1)
         if number > len(there):
             raise ArgumentError(f"devices: there are {len(there)} ({there[0].platform}); got {number}. Pass fewer.")

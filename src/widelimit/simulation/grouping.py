@@ -21,7 +21,7 @@ _NEURONS, _ACTIVITIES = 200, 4000
 
 
 def replicates_together(
-    program: Program, settings: Settings, rule: Rule, replicates: int, devices: Sequence[jax.Device]
+    program: Program, settings: Settings, rule: Rule, replicates: int, devices: Sequence[Any]
 ) -> int:
     """How many of so many replicates are stepped together: what is fastest where that was measured, and fits in memory.
 

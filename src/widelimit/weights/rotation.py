@@ -58,7 +58,7 @@ class Rotation:
     def _turned(self, coordinates: np.ndarray) -> np.ndarray:
         """Σ_k coordinates_k row_k."""
         for signs in self._signs:
-            coordinates = scipy.fft.dct(coordinates, norm="ortho", workers=-1) * signs
+            coordinates = np.asarray(scipy.fft.dct(coordinates, norm="ortho", workers=-1)) * signs
         for normals in self._reflections:
             coordinates -= 2 * (coordinates @ normals.T) @ normals
         return coordinates
@@ -68,5 +68,5 @@ class Rotation:
         for normals in reversed(self._reflections):
             vectors = vectors - 2 * (vectors @ normals.T) @ normals
         for signs in self._signs[::-1]:
-            vectors = scipy.fft.idct(vectors * signs, norm="ortho", workers=-1)
+            vectors = np.asarray(scipy.fft.idct(vectors * signs, norm="ortho", workers=-1))
         return vectors
