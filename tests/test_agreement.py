@@ -13,8 +13,8 @@ CELLS = [
     ("gradient descent", "relu", 2, 2.0),  # where the responses' delta function is 3 % of K
     pytest.param("feedback alignment, ρ = 0", "gated", 3, 2.0, marks=pytest.mark.slow),
     pytest.param("feedback alignment, ρ = ½", "tanh", 3, 2.0, marks=pytest.mark.slow),
-    ("direct feedback alignment", "erf", 2, 2.0),
-    ("Hebbian", "tanh", 2, 0.3),
+    pytest.param("direct feedback alignment", "erf", 2, 2.0, marks=pytest.mark.slow),
+    pytest.param("Hebbian", "tanh", 2, 0.3, marks=pytest.mark.slow),
     pytest.param("gradient descent", "gated", 2, 0.3, marks=pytest.mark.slow),
 ]
 
@@ -31,7 +31,7 @@ def test_infinite_width_is_what_finite_networks_extrapolate_to(rule, nonlinearit
     [
         pytest.param("feedback alignment, ρ = ½", "tanh", 3, "1-D", marks=pytest.mark.slow),
         pytest.param("gradient descent", "gated", 2, "1-D", marks=pytest.mark.slow),
-        ("direct feedback alignment", "tanh", 3, "residual"),
+        pytest.param("direct feedback alignment", "tanh", 3, "residual", marks=pytest.mark.slow),
         *(pytest.param(*cell, marks=pytest.mark.slow) for cell in agreement.architecture_cells() if cell[3] == "2-D"),
     ],
     ids=str,

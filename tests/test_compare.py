@@ -210,6 +210,7 @@ def test_one_time_can_be_selected_before(short_run):
 # --- what chance does
 
 
+@pytest.mark.slow
 def test_two_ensembles_of_the_same_networks_differ_by_chance():
     net, task = wl.MLP(2, wl.Tanh()), small_task(3, 3)
     options = {"width": 16, "optimizer": wl.SGD(0.1), "steps": 2, "record": wl.Record(every=2), "replicates": 500}

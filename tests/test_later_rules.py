@@ -52,7 +52,7 @@ def test_a_finite_network_learns_from_batches(rule):
     assert_matches_reference(run, {name: expected[name][::4] for name in names}, True, 1e-10)
 
 
-@pytest.mark.parametrize("rule", of_which_fast(LATER_RULES, "kolen-pollack", "three-factor"))
+@pytest.mark.parametrize("rule", of_which_fast(LATER_RULES, "kolen-pollack"))
 def test_deep_linear_networks_are_exact(rule):
     """Three-factor learning is left to diverge later; signs of the readout are no linear function of it."""
     if rule.startswith("signs"):

@@ -146,7 +146,7 @@ def changed(advice, options):
     return options | {group: dataclasses.replace(options[group], **{name: value})}, needs
 
 
-@pytest.mark.parametrize("case", of_which_fast(ADVISED, "replicates"))
+@pytest.mark.parametrize("case", of_which_fast(ADVISED))
 def test_advice_that_is_followed_fits(free, case):
     task = small_task(samples=6)
     record, steps, replicates = ADVISED[case]

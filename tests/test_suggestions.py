@@ -76,7 +76,7 @@ CASES = [
     ("digits", "gd", wl.Gated(wl.ReLU()), 10.0, {}),
     ("digits", "gd", wl.Tanh(), 3.0, {"momentum": 0.9}),
     pytest.param("two classes by entropy", "gd", wl.Tanh(), 3.0, {}, marks=pytest.mark.slow),
-    ("ten classes by entropy", "fa-0", wl.GELU(), 1.0, {}),
+    pytest.param("ten classes by entropy", "fa-0", wl.GELU(), 1.0, {}, marks=pytest.mark.slow),
     ("digits", "dfa", wl.Tanh(), 3.0, {"batches": wl.Batches(4)}),
 ]
 

@@ -104,7 +104,8 @@ def test_pathwise_responses_agree_with_training(rule):
     assert_agree(found, limit, resolution=0.02)
 
 
-@pytest.mark.parametrize("rule", ["gd", pytest.param("fa-half", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["gd", "fa-half"])
 def test_without_responses_it_would_not_agree(rule, monkeypatch):
     monkeypatch.setattr(estimates, "by_parts", lambda *arguments: None)
     found, limit = solve_both(rule, "tanh", 2)

@@ -27,7 +27,7 @@ _READ = ("task", "network", "rule", "width", "optimizer", "record", "run", "cand
 
 @dataclass(frozen=True)
 class Infer:
-    """Say which learning rule made a recording, among candidates, and whether any of them fits.
+    """Say which learning rule made a recording of neurons, among candidates, and whether any of them fits.
 
     The candidates are a TOML file with the tables of `widelimit train`, in which a value of [network] or [rule] may be
     a list: every combination is a candidate. A further table [candidates] has `layers`, a list, and `baselines`.

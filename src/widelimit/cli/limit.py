@@ -21,7 +21,7 @@ from .messages import DIVERGED, diverged, say, warnings_said
 
 @dataclass(frozen=True)
 class Limit(Configuration, Output):
-    """Find the infinite-width limit to a stated accuracy, and save it.
+    """Find the infinite-width limit to a stated accuracy, by whichever way to it is cheapest, and save it.
 
     What is trained is said as for `widelimit train`; how wide, and how many replicates, is found. Of the table [run],
     steps, seed and precision count. Ctrl-C saves what there is. Exit codes: 0 done; 2 a mistake in the options; 3 all

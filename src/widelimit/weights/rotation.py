@@ -10,7 +10,6 @@ orthogonal random features, Yu et al. 2016.) Reflections turn chosen rows into d
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
 
 _PIECE = 256  # rows at a time: what is held beside the result
 
@@ -58,7 +57,7 @@ class Rotation:
     def _turned(self, coordinates: np.ndarray) -> np.ndarray:
         """Σ_k coordinates_k row_k."""
         for signs in self._signs:
-            coordinates = np.asarray(scipy.fft.dct(coordinates, norm="ortho", workers=-1)) * signs
+            coordinates = _cosines(coordinates) * signs
         for normals in self._reflections:
             coordinates -= 2 * (coordinates @ normals.T) @ normals
         return coordinates
@@ -68,5 +67,13 @@ class Rotation:
         for normals in reversed(self._reflections):
             vectors = vectors - 2 * (vectors @ normals.T) @ normals
         for signs in self._signs[::-1]:
-            vectors = np.asarray(scipy.fft.idct(vectors * signs, norm="ortho", workers=-1))
+            vectors = _cosines(vectors * signs, inverse=True)
         return vectors
+
+
+def _cosines(rows: np.ndarray, inverse: bool = False) -> np.ndarray:
+    """The orthonormal cosine transform of each row, or its inverse."""
+    import scipy.fft  # with scipy.special, for which runs of fewer particles do not wait
+
+    transform = scipy.fft.idct if inverse else scipy.fft.dct
+    return np.asarray(transform(rows, norm="ortho", workers=-1))
