@@ -12,11 +12,11 @@ from helpers import small_task
 
 import widelimit as wl
 from widelimit.inference import from_distances, from_matlab, from_npz, from_rsatoolbox, from_table, read, to_rsatoolbox
-from widelimit.inference.candidates import log_prior, with_richness
-from widelimit.inference.evidence import Law, evidence
+from widelimit.inference.candidates import Candidate, log_prior, with_richness
+from widelimit.inference.evidence import Evidence, Law, evidence
 from widelimit.inference.fit import held_out
 from widelimit.inference.laws import law_of, matched, times_of
-from widelimit.inference.posterior import finer
+from widelimit.inference.posterior import Judged, _shares, finer
 from widelimit.inference.units import units_of
 from widelimit.results import inferred
 
@@ -604,3 +604,59 @@ def test_names_of_candidates(candidates):
     assert {"inputs"} <= set(names)
     for (net, rule), layer in itertools.product(candidates.pairs(), (1, 2)):
         assert f"{type(rule).__name__}, γ0 {float(net.richness):g}, layer {layer} of 2, Tanh" in names
+
+
+def test_a_rule_that_is_behind_is_made_finer_until_it_gains_no_more():
+    """On a coarse grid the right rule may be improbable: its best γ0 lies between two points."""
+    members = [
+        Candidate(wl.MLP(2, wl.Tanh(), richness=richness), rule, layer=1)
+        for rule in (wl.GradientDescent(), wl.DirectFeedbackAlignment())
+        for richness in (0.5, 2.0)
+    ]
+
+    def judged(*totals):
+        found = [Evidence(np.full(10, total / 10), 1.0, 0.15, 1.0) for total in totals]
+        return [Judged(member, each, None, np.zeros(1)) for member, each in zip(members, found, strict=True)]
+
+    bags, reached = np.ones((3, 10)), {}
+    first = _shares(judged(10.0, 12.0, 100.0, 102.0), reached, bags, None)
+    assert first[:2].sum() == pytest.approx(1)  # 90 nats behind, and nothing is known yet of what it can gain
+    still = _shares(judged(10.0, 60.0, 100.0, 102.0), reached, bags, None)
+    assert still[:2].sum() == pytest.approx(1)  # 42 behind, after it has gained 48
+    done = _shares(judged(10.0, 62.0, 100.0, 102.0), reached, bags, None)
+    assert done[:2].sum() == 0  # 40 behind, after it has gained 2
+    assert done[2:].sum() == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_a_truth_between_coarse_points_is_found():
+    """Of γ0 in {0.4, 2.5} feedback alignment explains gradient descent with γ0 = 1.2 best; between them it does not."""
+    task = wl.datasets.digits(samples=8, classes=(3, 8))
+    candidates = wl.Candidates(
+        task,
+        nets=[wl.MLP(2, wl.Tanh(), richness=richness) for richness in (0.4, 2.5)],
+        rules=[
+            wl.GradientDescent(),
+            wl.DirectFeedbackAlignment(),
+            wl.FeedbackAlignment(0.0),
+            wl.FeedbackAlignment(1.0),
+        ],
+        optimizer=wl.SGD(0.06),
+        steps=30,
+        record=wl.Record(every=6),
+        width=wl.Infinite(800, capacity=48),
+    )
+    network = wl.initialize(
+        wl.MLP(2, wl.Tanh(), richness=1.2),
+        task,
+        width=500,
+        optimizer=wl.SGD(0.06),
+        steps=30,
+        record=wl.Record(fields=True),
+    )
+    recording = wl.record(network, neurons=200, layer=2, sessions=(0, 6, 12, 18, 24, 30), noise=0.5)
+    posterior = wl.infer(recording, candidates, check=0)
+    assert float(posterior["probability"].groupby("rule").sum().sel(rule="GradientDescent")) > 0.9
+    best = posterior.isel(candidate=int(np.argmax(posterior["probability"].values)))
+    assert int(best["layer"]) == 2
+    assert 1.0 < float(best["richness"]) < 1.5

@@ -35,7 +35,7 @@ _ROUNDS = 6
 _NAT = 1.0
 """What neighbours may differ by in log evidence, after which the grid is fine enough."""
 _PROBABLE = 0.01
-"""The share of the posterior from which on a family's grid is made finer."""
+"""The share of a rule's posterior from which on its grid is made finer."""
 
 
 @dataclass
@@ -122,7 +122,8 @@ def infer(
     **Arguments:**
 
     - `recording`, `candidates`: what was recorded, and what could have made it.
-    - `refine`: whether γ0 and ρ are made finer where they are probable, until neighbours differ by less than a nat.
+    - `refine`: whether γ0 and ρ are made finer, for each rule where that rule is probable, until neighbours differ by
+      less than a nat or the rule cannot catch up with the best one.
     - `gains`: whether each neuron has a gain of its own, of unknown spread.
     - `baseline`: "neuron", "session" or "none": what each neuron may add to its responses, one constant, one in each
       session, or nothing.
@@ -161,9 +162,10 @@ def infer(
     if not judged:
         raise ArgumentError("candidates: all of them diverge before the last session; take fewer or smaller steps.")
     bags = resamples(units, random)
+    reached: dict[str, float] = {}
     for _ in range(_ROUNDS if refine else 0):
-        probability = _probability(judged, bags, temperature)
-        pairs = finer([each.candidate for each in judged], _totals(judged), probability)
+        shares = _shares(judged, reached, bags, temperature)
+        pairs = finer([each.candidate for each in judged], _totals(judged), shares)
         if not pairs:
             break
         candidates.compute(pairs, progress=progress)
@@ -205,6 +207,27 @@ def finer(members: Sequence[Candidate], totals: np.ndarray, probability: np.ndar
                 named = Candidate(*pair, layer=1)
                 new[(named.structure, named.name_of_rule, f"{named.richness:.9g}", f"{named.correlation:.9g}")] = pair
     return list(new.values())
+
+
+def _shares(
+    judged: Sequence[Judged], reached: dict[str, float], bags: np.ndarray, temperature: float | None
+) -> np.ndarray:
+    """The probability of each candidate among those of its rule; zero for rules that cannot catch up any more.
+
+    A rule that is improbable on a coarse grid may be the right one between two of its points. It is left alone when its
+    best candidate is behind the best of all by more than twice what it gained in the last round, and by five nats.
+    `reached` holds the best of each rule in the last round, and is brought up to date.
+    """
+    totals, families = _totals(judged), np.array([each.candidate.family for each in judged])
+    shares = np.zeros(len(judged))
+    for family in set(families.tolist()):
+        members = np.flatnonzero(families == family)
+        best = float(totals[members].max())
+        gained = best - reached.get(family, -np.inf)
+        reached[family] = best
+        if totals.max() - best <= max(2 * gained, 5.0):
+            shares[members] = _probability([judged[int(member)] for member in members], bags, temperature)
+    return shares
 
 
 def _totals(judged: Sequence[Judged]) -> np.ndarray:
