@@ -10,7 +10,7 @@ from widelimit.networks import Filter, Pointwise
 from widelimit.precision import at_precision
 from widelimit.weights import PARTICLES, Rows, Truncation
 from widelimit.weights.basis import Basis
-from widelimit.weights.population import MatchedPopulation, RotatedPopulation
+from widelimit.weights.population import OrthogonalisedPopulation, RotatedPopulation
 
 SIZE, ROWS = 400, 4
 
@@ -23,7 +23,9 @@ def double_precision():
 
 def empty_basis(load, capacity, field=None):
     many_rows = field is not None
-    source, sink = (MatchedPopulation(SIZE, "float64", np.random.default_rng(seed), many_rows) for seed in (0, 1))
+    source, sink = (
+        OrthogonalisedPopulation(SIZE, "float64", np.random.default_rng(seed), many_rows) for seed in (0, 1)
+    )
     return Basis.empty(source, sink, load, Truncation(capacity, 0.1, ROWS), field or Pointwise())
 
 
@@ -92,7 +94,7 @@ def test_nothing_sent_drops_nothing():
     assert float(basis.dropped) == 0
 
 
-@pytest.mark.parametrize("kind", [MatchedPopulation, RotatedPopulation])
+@pytest.mark.parametrize("kind", [OrthogonalisedPopulation, RotatedPopulation])
 def test_rows_are_matched_as_long_as_they_fit(kind):
     population = kind(SIZE, "float64", np.random.default_rng(0))
     features = np.maximum(np.asarray(population.draw(10)), 0)
@@ -135,7 +137,7 @@ def test_linear_networks_are_exact_with_either_noise():
     assert np.allclose(few["ntk"], many["ntk"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", [MatchedPopulation, RotatedPopulation])
+@pytest.mark.parametrize("kind", [OrthogonalisedPopulation, RotatedPopulation])
 def test_blank_populations_count_what_real_ones_take(kind):
     rows = []
     for generator in (None, np.random.default_rng(0)):

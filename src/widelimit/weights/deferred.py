@@ -16,7 +16,7 @@ from ..checks import ArgumentError
 from ..networks import ReceptiveField
 from .base import Usage, Weights, Width
 from .basis import Basis, Coordinates, Truncation, scattered
-from .population import MatchedPopulation, Population, RotatedPopulation
+from .population import OrthogonalisedPopulation, Population, RotatedPopulation
 from .products import correlate, overlap
 
 
@@ -165,7 +165,7 @@ class Infinite(Width):
         # With so many particles matched rows are thousands, whose orthogonalisation takes longer than many steps.
         if self.size > PARTICLES and not many_rows:
             return RotatedPopulation(self.size, dtype, generator)
-        return MatchedPopulation(self.size, dtype, generator, many_rows)
+        return OrthogonalisedPopulation(self.size, dtype, generator, many_rows)
 
     def weights(self, below: Population, above: Population, usage: Usage, field: ReceptiveField):
         sent_up = self._empty(below, above, usage.forward, field)

@@ -87,13 +87,11 @@ class IndependentPopulation(Population):
         return self._draw(rows, generator)
 
 
-@final
 class MatchedPopulation(Population):
     """Rows orthonormal to one another, to every earlier row and to the constant vector (matched noise)."""
 
     def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None, many_rows: bool = False):
         super().__init__(size, dtype, generator, many_rows)
-        self._matched: list[np.ndarray] = []
         # Where rows are many, all directions of the fields to be avoided would take the room of everything else.
         self._avoided = size // 8 if many_rows else size
 
@@ -107,17 +105,10 @@ class MatchedPopulation(Population):
         if self._generator is None:
             self.rows += min(rows, self._avoided)
             return
-        rest = self._away_from_earlier(self._away_from_earlier(np.asarray(fields(), np.float64)))
-        directions = _span(rest)[: self._avoided]
+        directions = _span(self._away(self._away(np.asarray(fields(), np.float64))))[: self._avoided]
         if len(directions):
-            self._matched.append(directions * np.sqrt(self.size))
+            self._keep_away_from(directions)
             self.rows += len(directions)
-
-    def _draw(self, rows, generator):
-        # Once is enough: rows fill half of the room at most, so that what is left of random ones is never small.
-        drawn = _orthonormal(self._away_from_earlier(generator.standard_normal((rows, self.size))))
-        self._matched.append(drawn)
-        return drawn
 
     def _spare(self, rows, generator):
         if self.rows + rows <= self.size // 2:
@@ -126,62 +117,73 @@ class MatchedPopulation(Population):
         return self._loose(rows, generator)
 
     def _loose(self, rows, generator):
-        return _of_unit_power(self._away_from_earlier(generator.standard_normal((rows, self.size))))
+        left = self._away(generator.standard_normal((rows, self.size)))
+        return left / np.sqrt((left**2).mean(axis=1, keepdims=True))
 
-    def _away_from_earlier(self, rows: np.ndarray) -> np.ndarray:
+    @abc.abstractmethod
+    def _away(self, rows: np.ndarray) -> np.ndarray:
+        """What is left of some rows without their parts along the constant vector and all that is matched."""
+
+    @abc.abstractmethod
+    def _keep_away_from(self, directions: np.ndarray) -> None:
+        """Match what is drawn from now on to these directions too, orthonormal and away from all that is matched."""
+
+
+@final
+class OrthogonalisedPopulation(MatchedPopulation):
+    """Matched noise from independent rows, each set of them orthogonalised against all earlier ones."""
+
+    def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None, many_rows: bool = False):
+        super().__init__(size, dtype, generator, many_rows)
+        self._matched: list[np.ndarray] = []
+
+    def _draw(self, rows, generator):
+        # Once is enough: rows fill half of the room at most, so that what is left of random ones is never small.
+        drawn = _orthonormal(self._away(generator.standard_normal((rows, self.size))))
+        self._matched.append(drawn)
+        return drawn
+
+    def _away(self, rows):
         rows = rows - rows.mean(axis=1, keepdims=True)
         for earlier in self._matched:
             rows -= (rows @ earlier.T / self.size) @ earlier
         return rows
 
+    def _keep_away_from(self, directions):
+        self._matched.append(directions * np.sqrt(self.size))
+
 
 @final
-class RotatedPopulation(Population):
+class RotatedPopulation(MatchedPopulation):
     """Matched noise from the rows of a random [`Rotation`], for so many particles that orthogonalising takes minutes.
 
-    The same law as in a [`MatchedPopulation`], up to O(1/S) in moments beyond the second.
+    The same law as in an [`OrthogonalisedPopulation`], up to O(1/S) in moments beyond the second.
     """
 
     def __init__(self, size: int, dtype: Any, generator: np.random.Generator | None):
         super().__init__(size, dtype, generator)
-        if generator is None:
-            return
-        self._rotation = Rotation(size, generator)
-        self._rotation.turn(0, np.full((1, size), size**-0.5))
-        self._used = 1
-
-    def avoid(self, rows, fields):
-        if self._generator is None:
-            self.rows += rows
-            return
-        rest = self._rotation.without(np.asarray(fields(), np.float64), self._used)
-        directions = _span(rest)
-        self._rotation.turn(self._used, directions)
-        self._used += len(directions)
-        self.rows += len(directions)
+        self._used = 0
+        """How many rows of the rotation are matched: those that were handed out, and those that are kept away from."""
+        if generator is not None:
+            self._rotation = Rotation(size, generator)
+            self._keep_away_from(np.full((1, size), size**-0.5))
 
     def _draw(self, rows, generator):
         self._used += rows
         return self._rotation.rows(self._used - rows, self._used) * np.sqrt(self.size)
 
-    def _spare(self, rows, generator):
-        if self.rows + rows <= self.size // 2:
-            self.rows += rows
-            return self._draw(rows, generator)
-        return self._loose(rows, generator)
+    def _away(self, rows):
+        return self._rotation.without(rows, self._used)
 
-    def _loose(self, rows, generator):
-        return _of_unit_power(self._rotation.without(generator.standard_normal((rows, self.size)), self._used))
+    def _keep_away_from(self, directions):
+        self._rotation.turn(self._used, directions)
+        self._used += len(directions)
 
 
 def _span(rows: np.ndarray) -> np.ndarray:
     """Orthonormal directions of the rows' span, the strongest first, up to those that are rounding."""
     _, values, directions = np.linalg.svd(rows, full_matrices=False)
     return directions[values > 1e-9 * np.sqrt(rows.shape[1])]
-
-
-def _of_unit_power(rows: np.ndarray) -> np.ndarray:
-    return rows / np.sqrt((rows**2).mean(axis=1, keepdims=True))
 
 
 def _orthonormal(rows: np.ndarray) -> np.ndarray:
