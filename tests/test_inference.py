@@ -164,34 +164,15 @@ def test_distances_stand_for_responses(candidates, recording):
 def test_what_is_recorded_of_a_network(recording):
     source = network(wl.GradientDescent())
     whole = wl.record(source, neurons=150, layer=2, sessions=(0, 12), noise=0.0)
-    run = wl.train(
-        source.net,
-        source.task,
-        source.rule,
-        width=150,
-        optimizer=source.optimizer,
-        steps=STEPS,
-        record=wl.Record(kernels=("feature_kernel",)),
-        seed=3,
-        replicates=1,
-    )
+    options = {"width": 150, "optimizer": source.optimizer, "steps": STEPS, "seed": 3, "replicates": 1}
+    run = wl.train(source.net, source.task, source.rule, record=wl.Record(kernels=("feature_kernel",)), **options)
     values = whole.responses.values[:, 0]
     kernels = np.einsum("snm,snk->smk", values, values) / 150
     expected = run["feature_kernel"].sel(layer=2, replicate=0, step=[0, 12]).values
     np.testing.assert_allclose(kernels, expected, rtol=1e-5)
     assert whole.performance[0] == pytest.approx(1)
     assert whole.performance[1] == pytest.approx(float(run["loss"][0, -1] / run["loss"][0, 0]), rel=1e-5)
-    ended = wl.train(
-        source.net,
-        source.task,
-        source.rule,
-        width=150,
-        optimizer=source.optimizer,
-        steps=STEPS,
-        record=wl.Record(every=12, fields=True),
-        seed=3,
-        replicates=1,
-    )
+    ended = wl.train(source.net, source.task, source.rule, record=wl.Record(every=12, fields=True), **options)
     last = wl.record(ended, neurons=150, layer=2, noise=0.0, nonlinearity=wl.Tanh())
     np.testing.assert_allclose(np.sort(last.responses.values[0, 0, :, 0]), np.sort(values[1, :, 0]), rtol=1e-5)
 

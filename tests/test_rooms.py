@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "theory": {"problem", "networks", "optimizers", "rules", "results"},
     "simulation": {"problem", "networks", "optimizers", "weights", "rules", "results", "theory"},
     "ensembles": {"problem", "networks", "optimizers", "weights", "rules", "results", "theory", "simulation"},
-    "inference": {"problem", "networks", "optimizers", "weights", "rules", "results", "simulation"},
+    "inference": {"problem", "networks", "optimizers", "weights", "rules", "results", "simulation", "ensembles"},
     "plots": {"results"},
     "report": {"results", "ensembles", "plots"},
     "paper": {"results", "plots"},  # beside the public names

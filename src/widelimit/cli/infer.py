@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from .. import checks, files
+from .. import checks
 from ..checks import ArgumentError
 from ..inference import Candidates, infer, read
 from ..results import inferred
@@ -79,12 +78,7 @@ class Infer:
 
 def candidates_of(path: Path, folder: Path | None = None) -> Candidates:
     """The candidates of a TOML file. **Raises:** `FileNotFoundError`; `ArgumentError`, naming the file and the key."""
-    try:
-        document = tomllib.loads(files.read(path).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ArgumentError):
-            raise
-        raise ArgumentError(f"{path} is not TOML: {str(error).rstrip('.')}.") from None
+    document = config.document(path)
     for name, content in document.items():
         checks.known(f"{path}, table", name, _READ)
         if not isinstance(content, dict):

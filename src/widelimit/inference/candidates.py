@@ -22,7 +22,8 @@ from ..problem import Task
 from ..progress import progress_bar
 from ..results import Record
 from ..rules import Rule
-from ..weights import Infinite
+from ..simulation import Simulation, initialize
+from ..weights import Finite, Infinite
 from .runs import Runs, Training
 
 BASELINES = ("untrained", "inputs")
@@ -202,6 +203,21 @@ class Candidates:
         if candidate.rule is not None:
             return self.runs.of(candidate.net, candidate.rule)
         return self.runs.of(candidate.net, self.rules[0])  # its first step is before learning, under any rule
+
+    def network_of(self, candidate: Candidate, width: int, seed: int) -> Simulation:
+        """A network of finite width that a candidate trains like its runs, with fields of the same samples."""
+        training = self.runs.training
+        assert candidate.net is not None
+        return initialize(
+            candidate.net,
+            training.task,
+            candidate.rule,
+            width=Finite(width),
+            optimizer=training.optimizer,
+            steps=training.steps,
+            record=Record(kernels=(), fields=True, samples=tuple(int(sample) for sample in self.samples)),
+            seed=seed,
+        )
 
     def _layers_of(self, net: Architecture) -> list[int]:
         every = range(1, net.hidden_layers + 1)

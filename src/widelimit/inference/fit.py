@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..progress import progress_bar
-from ..results import Record
-from ..simulation import initialize
-from ..weights import Finite
 from .evidence import Evidence, Law, evidence, log_likelihood_at
 from .simulated import features_of
 from .units import Units
@@ -124,7 +121,7 @@ def p_value(judge: Judge, best: Judged, count: int, width: int, seed: int, progr
 
 def _features(judge: Judge, best: Judged, width: int, seed: int) -> Callable[[int], np.ndarray]:
     """Features (cell, neuron) of one network after the other that the candidate has trained."""
-    candidate, training = best.candidate, judge.candidates.runs.training
+    candidate = best.candidate
     sessions = len(best.times)
     if candidate.net is None or candidate.net.nonlinearity.gated:
         shape = best.law.factor.shape[1], 4 * width
@@ -133,17 +130,8 @@ def _features(judge: Judge, best: Judged, width: int, seed: int) -> Callable[[in
             return best.law.factor @ np.random.default_rng([seed, index, 1]).normal(size=shape)
 
         return gaussian
-    simulation = initialize(
-        candidate.net,
-        training.task,
-        candidate.rule,
-        width=Finite(width),
-        optimizer=training.optimizer,
-        steps=training.steps,
-        record=Record(kernels=(), fields=True, samples=tuple(int(sample) for sample in judge.candidates.samples)),
-        seed=seed % 2**31,
-    )
-    steps = np.minimum(np.round(best.times).astype(int), training.steps)
+    simulation = judge.candidates.network_of(candidate, width, seed % 2**31)
+    steps = np.minimum(np.round(best.times).astype(int), judge.candidates.steps)
 
     def trained(index: int) -> np.ndarray:
         _, features, _ = features_of(simulation, [int(step) for step in steps], index)

@@ -13,9 +13,7 @@ from scipy.special import softmax
 from .. import checks
 from ..checks import ArgumentError
 from ..progress import progress_bar
-from ..results import SCHEMA, Record, versions
-from ..simulation import initialize
-from ..weights import Finite
+from ..results import SCHEMA, versions
 from .candidates import Candidate, Candidates, log_prior
 from .evidence import Law, evidence
 from .laws import law_of
@@ -120,18 +118,7 @@ def _features(
     candidates: Candidates, truth: Candidate, times: Sequence[np.ndarray], width: int, seed: list[int]
 ) -> list[np.ndarray] | None:
     """Features (session, stimulus, neuron) of a network's layer at each of several sets of steps."""
-    training = candidates.runs.training
-    assert truth.net is not None
-    simulation = initialize(
-        truth.net,
-        training.task,
-        truth.rule,
-        width=Finite(width),
-        optimizer=training.optimizer,
-        steps=training.steps,
-        record=Record(kernels=(), fields=True, samples=tuple(int(sample) for sample in candidates.samples)),
-        seed=int(np.random.default_rng(seed).integers(2**31)),
-    )
+    simulation = candidates.network_of(truth, width, int(np.random.default_rng(seed).integers(2**31)))
     every = np.unique(np.concatenate(times))
     try:
         _, features, _ = features_of(simulation, [int(step) for step in every], 0)

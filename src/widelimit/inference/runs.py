@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +11,7 @@ import xarray as xr
 
 from .. import results
 from ..checks import ArgumentError
+from ..ensembles.identity import configuration, digest
 from ..faults import DivergenceWarning, RecordWarning, RisingLossWarning
 from ..networks import Architecture
 from ..optimizers import SGD
@@ -21,7 +19,6 @@ from ..problem import Task
 from ..results import Record
 from ..rules import Rule
 from ..simulation import train
-from ..simulation.identity import identified
 from ..weights import Infinite
 
 
@@ -69,23 +66,7 @@ class Runs:
         return run
 
     def _name(self, net: Architecture, rule: Rule) -> str:
-        training = self.training
-        parts = {
-            "net": identified(net),
-            "rule": identified(rule),
-            "task": identified(training.task.x),
-            "targets": identified(training.task.y),
-            "loss": identified(training.task.loss),
-            "training": [identified(part) for part in (training.optimizer, training.width, training.record)],
-            "numbers": [training.steps, training.replicates, training.seed],
-            "versions": _versions(),
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    return results.versions()
+        return digest(configuration(computed, {"training": self.training, "net": net, "rule": rule}))
 
 
 def computed(training: Training, net: Architecture, rule: Rule) -> xr.Dataset:
