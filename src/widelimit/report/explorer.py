@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from markupsafe import Markup
 
 from ..checks import ArgumentError
 from ..ensembles.grid import named
@@ -23,7 +21,7 @@ from ..plots import parts
 from ..results import observables, of_recorded_samples
 from ..results.legal import check
 from ..results.registry import IMAGES
-from . import kernels, markup, series, theme
+from . import kernels, markup, series
 from .markup import Table
 
 MOST_BYTES = 8_000_000
@@ -123,14 +121,10 @@ def explorer(folder: str | os.PathLike[str], *, title: str | None = None) -> str
     samples = max(result.sizes.get("sample", 1) for result in having)
     bounds = _Bounds.of(len(first), len(first[0].quantities) + 2, images, samples)
     data, final = _data(held, shown, bounds)
-    script = markup.source("explorer.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return markup.rendered(
+    return markup.page(
         "explorer.html.jinja",
+        "explorer.js",
         title=_title(held) if title is None else title,
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-        theme=theme,
-        script=Markup(script),
         lead=_lead(held, shown),
         said=_said(having, bounds),
         kernels=bounds.frames > 0 and images > 0,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from markupsafe import Markup
 
 from ..formatting import number
 from ..plots import inference as pictures
 from ..results import inferred
 from ..results.legal import attribute
-from . import markup, theme
+from . import markup
 from .markup import Section, Table
 
 _MOST = 30  # candidates in the table
@@ -37,14 +35,10 @@ def inference_page(result: xr.Dataset, *, title: str | None = None) -> str:
     rows = [(name, str(version)) for name, version in attribute(result, "versions").items()]
     table = Table(("", "version"), rows, "Versions it was computed with", words=True, quiet=True)
     sections.append(markup.section("tables", "versions", "Versions", said=[], table=table, below=[]))
-    script = markup.source("viewer.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return markup.rendered(
+    return markup.page(
         "page.html.jinja",
+        "viewer.js",
         title=heading if title is None else title,
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-        theme=theme,
-        script=Markup(script),
         lead=lead,
         warnings=[],
         final=final,
@@ -57,13 +51,13 @@ def inference_page(result: xr.Dataset, *, title: str | None = None) -> str:
 def _of_posterior(result: xr.Dataset) -> tuple[str, str, list[Section], Table]:
     figure = pictures.posterior(result)
     shares = inferred.marginal(result, "rule")
-    final = Table(("rule", "probability"), [(str(rule), _percent(p)) for rule, p in shares.items()], "Rules")
+    final = Table(("rule", "probability"), [(str(rule), inferred.percent(p)) for rule, p in shares.items()], "Rules")
     order = np.argsort(-result["probability"].values, kind="stable")[:_MOST]
     top = float(result["log_evidence"].max())
     rows = [
         (
             str(result["name"].values[index]),
-            _percent(float(result["probability"][index])),
+            inferred.percent(float(result["probability"][index])),
             f"{float(result['log_evidence'][index]) - top:.1f}",
             number(float(result["gain_spread"][index]), 2),
             number(float(result["noise"][index]), 3),
@@ -135,7 +129,3 @@ def _source(figure: Any) -> str:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=130)
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

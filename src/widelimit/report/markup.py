@@ -5,6 +5,8 @@ Whatever a file or a user said is escaped as it enters a template; only what a t
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from . import theme
 from .theme import COLOURS
 
 _KERNEL = "[KΦGh]\u0303?(?:\\^(?:\\d+|ℓ))?"
@@ -65,6 +68,22 @@ def section(template: str, name: str, title: str, *, shows: bool = True, **conte
 def rendered(template: str, **context: Any) -> str:
     """A template filled in."""
     return _ENVIRONMENT.get_template(template).render(**context)
+
+
+def page(template: str, script: str, **context: Any) -> str:
+    """A whole page: a template filled in, with the theme and one script, which lies beside the templates.
+
+    Nothing but this very script runs on the page, whatever a file may have smuggled into it, and nothing is fetched.
+    """
+    text = source(script)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return rendered(
+        template,
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
+        theme=theme,
+        script=Markup(text),
+        **context,
+    )
 
 
 def symbols(text: str) -> Markup:

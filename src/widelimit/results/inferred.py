@@ -17,9 +17,9 @@ def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
     names = {"untrained": "a network before learning", "inputs": "the inputs alone"}
     words = names.get(first, first)
     if share >= _SURE:
-        said = f"Of the candidates, {words} made these representations (probability {_percent(share)})"
+        said = f"Of the candidates, {words} made these representations (probability {percent(share)})"
     else:
-        others = ", ".join(f"{names.get(name, name)} {_percent(p)}" for name, p in list(rules.items())[:3] if p >= 0.01)
+        others = ", ".join(f"{names.get(name, name)} {percent(p)}" for name, p in list(rules.items())[:3] if p >= 0.01)
         said = f"No rule is certain: {others}"
     best = posterior["name"].values[np.argmax(posterior["log_evidence"].values)]
     said += f"; the best candidate is {best}."
@@ -64,13 +64,13 @@ def marginal(posterior: xr.Dataset, *names: str) -> dict:
 
 def lines(posterior: xr.Dataset, most: int = 12) -> list[str]:
     """A posterior as lines of text: the verdict, rules, and the best candidates."""
-    rules = [(str(name), _percent(share)) for name, share in marginal(posterior, "rule").items()]
+    rules = [(str(name), percent(share)) for name, share in marginal(posterior, "rule").items()]
     order = np.argsort(-posterior["probability"].values, kind="stable")[:most]
     top = float(posterior["log_evidence"].max())
     rows = [
         (
             str(posterior["name"].values[index]),
-            _percent(float(posterior["probability"][index])),
+            percent(float(posterior["probability"][index])),
             f"{float(posterior['log_evidence'][index]) - top:.1f}",
         )
         for index in order
@@ -90,5 +90,6 @@ def lines(posterior: xr.Dataset, most: int = 12) -> list[str]:
     ]
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A probability in words, which is never said to be all."""
     return f"{100 * share:.1f} %" if share < 0.9995 else "> 99.9 %"
