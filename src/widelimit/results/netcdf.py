@@ -86,7 +86,7 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
     end = len(content) - len(_SEAL) - hashlib.sha256().digest_size
     if end > 0 and content[end:].startswith(_SEAL):
         if hashlib.sha256(content[:end]).digest() != content[end + len(_SEAL) :]:
-            raise ArgumentError(f"{path} is damaged: it is not what was written. Restore it from a copy, or run again.")
+            raise _damaged(path)
         content = content[:end]
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
@@ -94,9 +94,8 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
         return xr.load_dataset(io.BytesIO(content), engine="h5netcdf", phony_dims="sort")
     except ArgumentError:
         raise
-    except Exception as error:  # three libraries read it, and what is damaged fails anywhere in them
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
+    except Exception as error:
+        raise _unreadable(path, error) from None
 
 
 def attribute(path: str | os.PathLike[str], name: str) -> str | None:
@@ -114,8 +113,7 @@ def attribute(path: str | os.PathLike[str], name: str) -> str | None:
     except ArgumentError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArgumentError(f"{path} is not a readable NetCDF file ({reason}).") from None
+        raise _unreadable(path, error) from None
     return value if isinstance(value, str) else None
 
 
@@ -132,7 +130,17 @@ def _check_seal(path: Path) -> None:
             digest.update(piece)
             left -= len(piece)
         if left or file.read() != _SEAL + digest.digest():
-            raise ArgumentError(f"{path} is damaged: it is not what was written. Restore it from a copy, or run again.")
+            raise _damaged(path)
+
+
+def _damaged(path: str | os.PathLike[str]) -> ArgumentError:
+    return ArgumentError(f"{path} is damaged: it is not what was written. Restore it from a copy, or run again.")
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> ArgumentError:
+    """For whatever three libraries raise: what is damaged fails anywhere in them."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ArgumentError(f"{path} is not a readable NetCDF file ({reason}).")
 
 
 def _check(path: str | os.PathLike[str], file: h5py.File) -> None:
