@@ -12,6 +12,7 @@ import xarray as xr
 
 from ..checks import ArgumentError
 from ..faults import DivergenceWarning, TrainingInterrupted, TruncationWarning
+from ..interrupts import Interrupted
 from ..memory import require_memory
 from ..weights import Width
 from .quantities import Quantities, averaged
@@ -122,7 +123,7 @@ class Level:
             try:
                 result = self._run(self.width, size, int(self._seeds.integers(2**31)))
             except TrainingInterrupted as interruption:  # a part of a batch would not be a fair sample of steps
-                raise KeyboardInterrupt(interruption.code) from interruption
+                raise Interrupted(interruption.code - 128) from interruption
         took = time.perf_counter() - began
         self._heed(caught)
         self._take(result)

@@ -98,8 +98,7 @@ def limit(
     except KeyboardInterrupt as interruption:
         if search.route is None:
             raise
-        code = interruption.args[0] if interruption.args and isinstance(interruption.args[0], int) else 130
-        raise TrainingInterrupted(search.result("interrupted"), getattr(interruption, "code", code)) from None
+        raise TrainingInterrupted(search.result("interrupted"), getattr(interruption, "code", 130)) from None
     result = search.result()
     search.warn()
     return result
