@@ -57,7 +57,7 @@ def picture() -> Figure:
         axes[1, column].set(xlim=(0, 6), yscale="log", xlabel="time / time to half the loss")
     axes[0, 0].set_ylabel(r"$N\,\mathrm{Var}\,f\,/\,|y|^2$")
     axes[1, 0].set_ylabel(r"$N\,\mathrm{Var}\,K\,/\,|K|^2$")
-    axes[0, -1].legend(fontsize="small", frameon=False)
+    axes[1, -1].legend(fontsize="small", frameon=False, loc="lower left")  # where no curve is
     return figure
 
 

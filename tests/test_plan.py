@@ -8,7 +8,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from helpers import of_which_fast, small_task
+from helpers import small_task
 
 import widelimit as wl
 from widelimit import progress
@@ -146,7 +146,8 @@ def changed(advice, options):
     return options | {group: dataclasses.replace(options[group], **{name: value})}, needs
 
 
-@pytest.mark.parametrize("case", of_which_fast(ADVISED))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ADVISED)
 def test_advice_that_is_followed_fits(free, case):
     task = small_task(samples=6)
     record, steps, replicates = ADVISED[case]

@@ -48,7 +48,8 @@ def test_the_tangent_kernel_says_how_the_output_moves():
     assert relative_error(moved, run["ntk"].values[0, 0] @ run["error"].values[0, 0]) < 1e-3
 
 
-@pytest.mark.parametrize("rule", of_which_fast(RULES))
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
 def test_deep_linear_networks_are_exact(rule):
     task = small_task(test_samples=2)
     net = wl.MLP(3, wl.Linear(), 1.2, residual=True, branch_scale=0.6)
