@@ -1,10 +1,11 @@
 """How often the rule that made a recording is named right: networks of finite width, judged by theory.
 
-    python benchmarks/recovery.py FOLDER [--only CONDITION ...] [--repetitions N] [--width N]
+    python benchmarks/recovery.py FOLDER [--setting NAME] [--only CONDITION ...] [--repetitions N] [--width N]
 
 Five rules (gradient descent, feedback alignment with ρ = 0 and ½, direct feedback alignment, Hebbian), γ0 of ½, 1 and
-2, three layers each: networks of these record, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Twelve digits of two
-classes, tanh, six sessions. Candidates are kept in FOLDER. Prints the tables of docs/inference.md.
+2, every layer: networks of these record, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Six sessions; twelve digits of two
+classes, tanh, L = 3 unless another setting is named. Candidates are kept in FOLDER. Prints the tables of
+docs/inference.md.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,33 @@ RULES = {
 RICHNESS, GRID = (0.5, 1.0, 2.0), (0.5, 0.7, 1.0, 1.4, 2.0)
 SESSIONS, STEPS, STEP_SIZE = (0, 8, 16, 24, 32, 40), 40, 0.05
 
+
+@dataclass(frozen=True)
+class Setting:
+    """What is learned, and in which networks."""
+
+    name: str
+    task: wl.Task
+    nonlinearity: wl.Nonlinearity
+    layers: int = 3
+
+    def network(self, richness: float) -> wl.MLP:
+        """The network with this γ0."""
+        return wl.MLP(self.layers, self.nonlinearity, richness=richness)
+
+
+def settings() -> dict[str, Setting]:
+    """Those that are measured, by name."""
+    digits, sphere = wl.datasets.digits(samples=12, classes=(3, 8)), wl.datasets.sphere(samples=12, dimension=10)
+    each = (
+        Setting("digits", digits, wl.Tanh()),
+        Setting("relu", digits, wl.ReLU()),
+        Setting("two-layers", digits, wl.Tanh(), layers=2),
+        Setting("sphere", sphere, wl.Tanh()),
+    )
+    return {setting.name: setting for setting in each}
+
+
 CONDITIONS: dict[str, dict] = {
     "20 tracked": {"neurons": 20},
     "50 tracked": {"neurons": 50},
@@ -48,34 +77,28 @@ CONDITIONS: dict[str, dict] = {
 }
 
 
-def task() -> wl.Task:
-    return wl.datasets.digits(samples=12, classes=(3, 8))
-
-
-def network(richness: float) -> wl.MLP:
-    return wl.MLP(3, wl.Tanh(), richness=richness)
-
-
-def candidates(folder: Path) -> wl.Candidates:
+def candidates(setting: Setting, folder: Path, without: str = "") -> wl.Candidates:
+    """The grid, all rules or all but one."""
     return wl.Candidates(
-        task(),
-        [network(richness) for richness in GRID],
-        list(RULES.values()),
+        setting.task,
+        [setting.network(richness) for richness in GRID],
+        [rule for name, rule in RULES.items() if name != without],
         optimizer=wl.SGD(STEP_SIZE),
         steps=STEPS,
         record=wl.Record(every=4),
-        width=wl.Infinite(800, capacity=60),
         folder=folder,
     )
 
 
-def recorded(name: str, richness: float, width: int, seed: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def recorded(
+    setting: Setting, name: str, richness: float, width: int, seed: int, folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
     """Features (session, layer, stimulus, neuron) and losses of one network, kept in the folder."""
-    path = folder / f"network-{name}-{richness}-{width}-{seed}.npz"
+    path = folder / f"network-{setting.name}-{name}-{richness}-{width}-{seed}.npz"
     if not path.exists():
         simulation = wl.initialize(
-            network(richness),
-            task(),
+            setting.network(richness),
+            setting.task,
             RULES[name],
             width=width,
             optimizer=wl.SGD(STEP_SIZE),
@@ -114,15 +137,15 @@ def judged(made: wl.Recording, grid: wl.Candidates, laws: dict) -> tuple[list, d
     return members, {"resampled": resampled, "plain": softmax(by_unit.sum(axis=1) + prior)}
 
 
-def row(condition: str, grid: wl.Candidates, folder: Path, repetitions: int, width: int) -> str:
+def row(condition: str, setting: Setting, grid: wl.Candidates, folder: Path, repetitions: int, width: int) -> str:
     """One row of the table."""
     began, laws = time.perf_counter(), {}
     scores, confusions = [], {}
-    cases = list(itertools.product(RULES, RICHNESS, (1, 2, 3)))
+    cases = list(itertools.product(RULES, RICHNESS, range(1, setting.layers + 1)))
     order = np.random.default_rng(7).permutation(len(cases))
     for repetition in range(repetitions):
         name, richness, layer = cases[order[repetition % len(cases)]]
-        features, losses = recorded(name, richness, width, repetition // len(cases), folder)
+        features, losses = recorded(setting, name, richness, width, repetition // len(cases), folder)
         made = recording(features, losses, layer, repetition, **CONDITIONS[condition])
         members, posteriors = judged(made, grid, laws)
         labels = np.array([member.family for member in members])
@@ -149,26 +172,17 @@ def row(condition: str, grid: wl.Candidates, folder: Path, repetitions: int, wid
     return f"| {' | '.join(cells)} | {named or 'none'} |  <!-- {time.perf_counter() - began:.0f} s -->"
 
 
-def none_of_these(grid: wl.Candidates, folder: Path, repetitions: int, width: int) -> None:
+def none_of_these(setting: Setting, folder: Path, repetitions: int, width: int) -> None:
     """How often a recording is said to fit none: of a candidate, shuffled, drifting, of a rule that is none of them."""
-    others = wl.Candidates(
-        task(),
-        [network(richness) for richness in GRID],
-        [rule for name, rule in RULES.items() if name != "Hebb"],
-        optimizer=wl.SGD(STEP_SIZE),
-        steps=STEPS,
-        record=wl.Record(every=4),
-        width=wl.Infinite(800, capacity=60),
-        folder=folder,
-    )
+    others = candidates(setting, folder, without="Hebb")
     print("| recording | said to fit none |\n| --- | --- |", flush=True)
     for kind in ("of a candidate", "stimuli shuffled", "pure drift", "Hebbian, not among them"):
         rejected = []
         for repetition in range(repetitions):
             random = np.random.default_rng([9, repetition])
             name = "Hebb" if kind.startswith("Hebb") else ("GD", "FA 0", "DFA", "FA ½")[repetition % 4]
-            features, losses = recorded(name, (1.0, 2.0)[repetition % 2], width, 0, folder)
-            layer = 1 + repetition % 3
+            features, losses = recorded(setting, name, (1.0, 2.0)[repetition % 2], width, repetition // 12, folder)
+            layer = 1 + repetition % setting.layers
             if kind == "stimuli shuffled":
                 features = np.stack([session[:, random.permutation(session.shape[1])] for session in features])
             if kind == "pure drift":  # responses turn from session to session as a random walk, and nothing is learned
@@ -186,18 +200,20 @@ def none_of_these(grid: wl.Candidates, folder: Path, repetitions: int, width: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--setting", choices=settings(), default="digits")
     parser.add_argument("--only", nargs="*", default=[*CONDITIONS, "none"])
     parser.add_argument("--repetitions", type=int, default=45)
     parser.add_argument("--width", type=int, default=1000)
     options = parser.parse_args()
-    grid = candidates(options.folder)
+    setting = settings()[options.setting]
+    grid = candidates(setting, options.folder)
     grid.compute(progress=True)
     print("| recorded | rule right | plain | sure and right | plain | layer | γ0 near | taken for | ".strip())
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for condition in (name for name in options.only if name in CONDITIONS):
-        print(row(condition, grid, options.folder, options.repetitions, options.width), flush=True)
+        print(row(condition, setting, grid, options.folder, options.repetitions, options.width), flush=True)
     if "none" in options.only:
-        none_of_these(grid, options.folder, max(4, options.repetitions // 4), options.width)
+        none_of_these(setting, options.folder, max(4, options.repetitions // 2), options.width)
 
 
 if __name__ == "__main__":

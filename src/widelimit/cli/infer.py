@@ -104,7 +104,7 @@ def candidates_of(path: Path, folder: Path | None = None) -> Candidates:
         steps=run.steps,
         record=configuration.record.build() if "record" in plain else None,
         width=width,
-        replicates=run.replicates if "replicates" in given else 2,
+        **({"replicates": run.replicates} if "replicates" in given else {}),
         seed=run.seed,
         folder=folder,
         **own,

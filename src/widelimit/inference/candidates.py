@@ -110,8 +110,9 @@ class Candidates:
     - `steps`: how many there are.
     - `record`: which steps are kept (`every`) and of which samples; about twelve, of all samples, unless given.
     - `baselines`: of "untrained" (the network as it was before learning) and "inputs" (the kernel of the inputs).
-    - `width`: the particles of each run; fewer than `train` takes by default, since neurons are few.
-    - `replicates`: of each run; kernels are means over them.
+    - `width`: the particles of each run, as [`train`] chooses them unless given. What is sampling error of a kernel
+      enters the evidence of every neuron alike, so that many neurons need many particles.
+    - `replicates`: of each run; kernels are means over them, and how these scatter is an error of the evidence.
     - `seed`: of the runs.
     - `folder`: where runs are kept; it has to exist. In memory alone unless given.
 
@@ -130,7 +131,7 @@ class Candidates:
         record: Record | None = None,
         baselines: Sequence[str] = BASELINES,
         width: Infinite | None = None,
-        replicates: int = 2,
+        replicates: int = 4,
         seed: int = 0,
         folder: str | os.PathLike[str] | None = None,
     ):
@@ -155,7 +156,7 @@ class Candidates:
             raise ArgumentError(f"record.every must be at most steps, {steps}; got {record.every}.")
         for baseline in baselines:
             checks.known("baselines", baseline, BASELINES)
-        width = Infinite(max(1000, 40 * task.samples), capacity=5 * task.samples) if width is None else width
+        width = Infinite() if width is None else width
         checks.instance("width", width, Infinite, "widelimit.Infinite(particles=2000)")
         replicates = checks.integer("replicates", replicates, at_least=1)
         seed = checks.integer("seed", seed, at_least=0)

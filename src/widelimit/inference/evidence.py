@@ -7,7 +7,8 @@ A unit's responses over cells c = (session, stimulus) are
 with n_c trials and a baseline b that is projected out (residual likelihood). x is taken for Gaussian, so that for a
 given g it is the marginal likelihood of pattern component modelling (Diedrichsen & Kriegeskorte 2017). With a factor
 C = F Fᵀ of the covariance C = Φ − m mᵀ, one eigendecomposition of Fᵀ diag(n) F for each pattern of trials gives the
-likelihood at every signal-to-noise ratio g²/σ²; a, τ and σ² (where repeats do not tell it) are maximised.
+likelihood at every signal-to-noise ratio g²/σ²; a, τ and σ² (within 20 per cent where repeats tell it) are maximised,
+to far less than a nat: with hundreds of neurons a few per cent of the scale are worth several.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.optimize import minimize
 
 from .units import Units
 
 _TAIL = 1e-5
 """The share of the variance that is left out of the factor of a covariance: far below any noise."""
-_RATIOS = np.exp(np.arange(-6.0, 5.3, 0.35))
-"""The grid of signal-to-noise ratios g²/σ² on which gains are integrated."""
+_LOG_RATIOS = np.arange(-6.0, 5.3, 0.1)
+"""The grid of logarithms of signal-to-noise ratios g²/σ² on which gains are integrated: finer than any spread."""
 _SPREADS = (0.15, 0.5, 1.1, 2.0)
-"""Standard deviations τ of log g² that are tried."""
+"""Standard deviations τ of log g² from which the largest likelihood is looked for; the first and last bound it."""
+_CENTRES = _LOG_RATIOS[::4]
+"""The same of the centre log a/σ²."""
+_KNOWN = 1.2
+"""By how much noise that repeats have told may be off."""
 
 
 class Law(NamedTuple):
@@ -78,57 +83,68 @@ def evidence(units: Units, law: Law, gains: bool = True) -> Evidence:
 
     **Arguments:** `gains`: whether neurons have gains of their own.
     """
-    curves = _curves(units, law, _RATIOS)
-    weights, settings = _gain_weights(np.log(_RATIOS), gains)
+    curves = _curves(units, law)
+    least, most = _SPREADS[0], _SPREADS[-1] if gains else _SPREADS[0]
+    settings = np.array([(centre, spread) for spread in _SPREADS if spread <= most for centre in _CENTRES])
+    weights = np.stack([_gain_weights(*setting) for setting in settings], axis=1)
 
-    def at(variance: float) -> Evidence:
-        each = _log_likelihood(curves, _RATIOS, variance)
-        top = each.max(axis=1, keepdims=True)
-        with np.errstate(divide="ignore"):
-            mixed = np.log(np.exp(each - top) @ weights) + top  # unit, setting
-        place = int(np.argmax(mixed.sum(axis=0)))
-        centre, spread = settings[place]
-        return Evidence(mixed[:, place] * units.multiplicity, float(np.exp(centre) * variance), spread, float(variance))
+    def coarsely(log_noise: float) -> tuple[float, tuple[float, float, float]]:
+        totals = _mixed(curves, weights, log_noise).sum(axis=0)
+        place = int(np.argmax(totals))
+        return float(totals[place]), (*settings[place], log_noise)
 
-    best = max(map(at, _noises(units, curves)), key=lambda found: found.total)
-    if units.noise is None:
-        closer = best.noise * np.exp([-0.35, -0.17, 0.17, 0.35])
-        best = max([best, *map(at, closer)], key=lambda found: found.total)
-    return best
+    def lost(setting: np.ndarray) -> float:
+        centre, spread, log_noise = setting
+        return -float(_mixed(curves, _gain_weights(centre, spread)[:, None], log_noise).sum())
+
+    start = max(map(coarsely, _log_noises(units, curves)))[1]
+    off = np.log(_KNOWN) if units.noise is not None else np.inf
+    known = np.log(units.noise) if units.noise is not None else 0.0
+    bounds = [(_LOG_RATIOS[0], _LOG_RATIOS[-1]), (least, most), (known - off, known + off)]
+    found = minimize(lost, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-9})
+    centre, spread, log_noise = found.x if found.fun <= lost(np.array(start)) else start
+    by_unit = _mixed(curves, _gain_weights(centre, spread)[:, None], log_noise)[:, 0]
+    return Evidence(by_unit * units.multiplicity, float(np.exp(centre + log_noise)), spread, float(np.exp(log_noise)))
 
 
 def log_likelihood_at(units: Units, law: Law, found: Evidence) -> np.ndarray:
     """The log likelihood of each unit at the scale, spread and noise that were found for others."""
-    each = _log_likelihood(_curves(units, law, _RATIOS), _RATIOS, found.noise)
-    logs = np.log(_RATIOS)
-    weights = -0.5 * ((logs - np.log(found.scale / found.noise)) / max(found.spread, 1e-3)) ** 2
-    return logsumexp(each + weights - logsumexp(weights), axis=1) * units.multiplicity
+    weights = _gain_weights(np.log(found.scale / found.noise), found.spread)
+    return _mixed(_curves(units, law), weights[:, None], np.log(found.noise))[:, 0] * units.multiplicity
 
 
-def _gain_weights(logs: np.ndarray, gains: bool) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """Normal laws over the grid of log ratios, as columns, with their centres and spreads."""
-    settings = [(centre, spread) for spread in (_SPREADS if gains else _SPREADS[:1]) for centre in logs]
-    centres, spreads = np.array(settings).T
-    weights = np.exp(-0.5 * ((logs[:, None] - centres) / spreads) ** 2)
-    return weights / weights.sum(axis=0), settings
+def _gain_weights(centre: float, spread: float) -> np.ndarray:
+    """The normal law of log ratios with this centre and spread, on their grid."""
+    exponents = -0.5 * ((_LOG_RATIOS - centre) / spread) ** 2
+    weights = np.exp(exponents - exponents.max())
+    return weights / weights.sum()
 
 
-def _noises(units: Units, curves: _Curves) -> np.ndarray:
-    """The variances of the noise that are tried: about one where repeats tell it, else shares of the whole variance."""
+def _log_noises(units: Units, curves: _Curves) -> np.ndarray:
+    """Logarithms of the variances of noise to begin with: what repeats tell, else shares of the whole variance."""
     if units.noise is not None:
-        return units.noise * np.array([0.85, 1.0, 1.2])
+        return np.log([units.noise])
     whole = curves.quadratic[:, 0].sum() / curves.freedom.sum()  # the smallest ratio: all of it is noise
-    return whole * np.exp(np.arange(-5.0, 0.4, 0.6))
+    return np.log(whole) + np.arange(-5.0, 0.4, 0.6)
 
 
-def _log_likelihood(curves: _Curves, grid: np.ndarray, variance: float) -> np.ndarray:
+def _mixed(curves: _Curves, weights: np.ndarray, log_noise: float) -> np.ndarray:
+    """The log likelihood of each unit, (unit, setting), where gains have the weights (ratio, setting)."""
+    each = _log_likelihood(curves, float(np.exp(log_noise)))
+    top = each.max(axis=1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(each - top) @ weights) + top
+
+
+def _log_likelihood(curves: _Curves, variance: float) -> np.ndarray:
     """log N(y; s m, s² C + σ²/n) of each unit at every ratio s²/σ², but for constants that no candidate changes."""
-    quadratic = curves.quadratic / variance - 2 * np.sqrt(grid / variance) * curves.cross + grid * curves.mean
+    ratio = np.exp(_LOG_RATIOS)
+    quadratic = curves.quadratic / variance - 2 * np.sqrt(ratio / variance) * curves.cross + ratio * curves.mean
     return -0.5 * (curves.freedom[:, None] * np.log(variance) + curves.log_det + quadratic)
 
 
-def _curves(units: Units, law: Law, grid: np.ndarray) -> _Curves:
-    factor, mean, nuisance = law.factor, law.mean, units.nuisance
+def _curves(units: Units, law: Law) -> _Curves:
+    factor, mean, nuisance, grid = law.factor, law.mean, units.nuisance, np.exp(_LOG_RATIOS)
     patterns, index = np.unique(units.weights, axis=0, return_inverse=True)
     index = index.reshape(-1)
     shape = (units.count, len(grid))

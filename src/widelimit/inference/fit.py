@@ -1,8 +1,11 @@
-"""Whether a candidate fits: what neurons that were held out say of covariances beyond it, against networks of its own.
+"""Whether a candidate fits, and how far any law could: the misfit of its covariance, ceilings from neurons held out.
 
-The covariance that the other neurons have is mixed into that of the candidate, C_λ = (1 − λ) C + λ Ĉ. If the candidate
-is right, Ĉ is C and noise, and held-out neurons gain nothing; if it is not, they gain. How much they may gain by chance
-is measured on networks of finite width that the candidate itself has trained.
+The misfit is the score of the likelihood along every change of the covariance at once: where the candidate is right,
+that of many neurons is sampling error. How large it may be by chance is measured on networks of finite width that the
+candidate itself has trained.
+
+For a ceiling, the covariance Ĉ that most neurons have is mixed into that of the candidate, C_λ = (1 − λ) C + λ Ĉ, and
+the neurons that were held out judge.
 """
 
 from __future__ import annotations
@@ -34,11 +37,6 @@ class HeldOut(NamedTuple):
     best: float
     ceiling: float
     static: float
-
-    @property
-    def gain(self) -> float:
-        """What held-out neurons gain by what the others say beyond the candidate."""
-        return self.ceiling - self.best
 
 
 def held_out(units: Units, law: Law, gains: bool, random: np.random.Generator) -> HeldOut:
@@ -104,25 +102,69 @@ def _static(matrix: np.ndarray, seen: np.ndarray, sessions: int) -> np.ndarray:
     return np.kron(known.astype(float), mean)
 
 
+class Misfit:
+    """How far the covariance that units have is from that of a law: a score test against any other covariance.
+
+    With P the inverse of the covariance C of what a unit has seen, noise included, beside its baselines, and
+    ŷ = y √(f/yᵀPy) its responses on the scale that its f degrees of freedom should have (so that gains do not count):
+
+        T = ‖ mean over units of Lᵀ (P ŷ ŷᵀ P − P) L ‖²,   C = L Lᵀ over all cells
+
+    Where all units have seen all cells and there are no baselines, that is ‖W − 1‖² of the whitened sample covariance.
+    """
+
+    def __init__(self, units: Units, law: Law, found: Evidence):
+        signal = found.scale * (law.factor @ law.factor.T + np.outer(law.mean, law.mean))
+        typical = np.where(units.observed, units.weights, 0).sum(axis=0) / np.maximum(units.observed.sum(axis=0), 1)
+        root = np.linalg.cholesky(signal + np.diag(found.noise / np.maximum(typical, 1.0)))
+        patterns, index = np.unique(units.weights, axis=0, return_inverse=True)
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
+        self._expected = np.zeros_like(root)
+        for place, pattern in enumerate(patterns):
+            members, seen = np.flatnonzero(index.reshape(-1) == place), np.flatnonzero(pattern > 0)
+            inverse = np.linalg.inv(signal[np.ix_(seen, seen)] + np.diag(found.noise / pattern[seen]))
+            baselines = units.nuisance[seen][:, (units.nuisance[seen] != 0).any(axis=0)]
+            if baselines.size:
+                weighed = inverse @ baselines
+                inverse = inverse - weighed @ np.linalg.solve(baselines.T @ weighed, weighed.T)
+            freedom = len(seen) - baselines.shape[1]
+            self._parts.append((members, seen, inverse, freedom))
+            self._expected += len(members) * (root[seen].T @ inverse @ root[seen])
+        self._root = root
+
+    def of(self, units: Units) -> float:
+        """T of these responses, with the cells of the units that it was made for."""
+        moment = np.zeros_like(self._root)
+        for members, seen, inverse, freedom in self._parts:
+            y = units.responses[np.ix_(members, seen)]
+            sent = y @ inverse
+            scale = freedom / np.maximum((sent * y).sum(axis=1), 1e-300)
+            turned = sent @ self._root[seen]
+            moment += (scale[:, None] * turned).T @ turned
+        return float((((moment - self._expected) / units.count) ** 2).sum())
+
+
 def p_value(judge: Judge, best: Judged, count: int, width: int, seed: int, progress: bool | None) -> float:
     """How often networks that the best candidate has trained fit it no better than the recording does."""
-    units, law = judge.units, best.law
-    observed = held_out(units, law, judge.gains, np.random.default_rng(seed)).gain
+    units = judge.units
+    misfit = Misfit(units, best.law, best.evidence)
+    observed = misfit.of(units)
     features = _features(judge, best, width, seed)
     worse = 0
     with progress_bar(progress, total=count, desc="does it fit?", unit="network") as bar:
         for index in range(count):
             random = np.random.default_rng([seed, index])
             drawn = units.with_responses(_drawn(units, features(index), best.evidence, random))
-            worse += held_out(drawn, law, judge.gains, np.random.default_rng(seed)).gain >= observed
+            worse += misfit.of(drawn) >= observed
             bar.update(1)
     return (1 + worse) / (1 + count)
 
 
 def _features(judge: Judge, best: Judged, width: int, seed: int) -> Callable[[int], np.ndarray]:
-    """Features (cell, neuron) of one network after the other that the candidate has trained."""
+    """Features (cell, neuron) of one network after the other that the candidate has trained, or has left untrained."""
     candidate = best.candidate
     sessions = len(best.times)
+    times = np.zeros(sessions) if candidate.baseline else best.times
     if candidate.net is None or candidate.net.nonlinearity.gated:
         shape = best.law.factor.shape[1], 4 * width
 
@@ -131,7 +173,7 @@ def _features(judge: Judge, best: Judged, width: int, seed: int) -> Callable[[in
 
         return gaussian
     simulation = judge.candidates.network_of(candidate, width, seed % 2**31)
-    steps = np.minimum(np.round(best.times).astype(int), judge.candidates.steps)
+    steps = np.minimum(np.round(times).astype(int), judge.candidates.steps)
 
     def trained(index: int) -> np.ndarray:
         _, features, _ = features_of(simulation, [int(step) for step in steps], index)

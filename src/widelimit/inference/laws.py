@@ -93,8 +93,17 @@ def matched(recording: Recording, run: xr.Dataset) -> np.ndarray:
     return np.maximum.accumulate(found)
 
 
-def law_of(candidate: Candidate, candidates: Candidates, stimuli: np.ndarray, times: np.ndarray) -> Law | None:
-    """The law of responses over cells (session, stimulus) at these steps; None where the run diverged before."""
+def law_of(
+    candidate: Candidate,
+    candidates: Candidates,
+    stimuli: np.ndarray,
+    times: np.ndarray,
+    without: int | None = None,
+) -> Law | None:
+    """The law of responses over cells (session, stimulus) at these steps; None where the run diverged before.
+
+    **Arguments:** `without`: the replicate of the run that is left out of the means; none unless given.
+    """
     count = len(times)
     if candidate.baseline == "inputs":
         x = candidates.task.x.reshape(candidates.task.samples, -1)[candidates.samples][stimuli]
@@ -105,11 +114,13 @@ def law_of(candidate: Candidate, candidates: Candidates, stimuli: np.ndarray, ti
         times = np.zeros(count)
     elif times.max() > steps[-1] + 1e-9:
         return None
-    kernel = run["feature_kernel_two_time"].sel(layer=candidate.layer).values[..., stimuli, :][..., stimuli]
+    kept = run.drop_isel(replicate=without) if without is not None else run
+    kept = kept[["feature_kernel_two_time", "mean_feature"]].sel(layer=candidate.layer).mean("replicate")
+    kernel = kept["feature_kernel_two_time"].values[..., stimuli, :][..., stimuli]
     weights = np.stack([np.interp(times, steps, row) for row in np.eye(len(steps))], axis=1)  # session, step
     moved = np.einsum("sk,tl,klab->satb", weights, weights, kernel, optimize=True)
     size = count * len(stimuli)
-    mean = weights @ run["mean_feature"].sel(layer=candidate.layer).values[:, stimuli]
+    mean = weights @ kept["mean_feature"].values[:, stimuli]
     moment = moved.reshape(size, size)
     return Law.of((moment + moment.T) / 2, _significant(mean.reshape(-1), moment, candidates))
 

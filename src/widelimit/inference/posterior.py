@@ -21,6 +21,7 @@ from ..results.inferred import verdict
 from . import candidates as of_candidates
 from . import fit
 from .candidates import Candidate, Candidates, log_prior
+from .errors import sampling_errors
 from .evidence import Evidence, Law, evidence
 from .laws import law_of, stimuli_of, times_of
 from .recording import Recording
@@ -117,7 +118,8 @@ def infer(
     representations?"), whose scale, spread of gains and, without repeats, noise are maximised. The probability is the
     posterior, averaged over resamples of the neurons with replacement (BayesBag: Huggins & Miller 2023), because rich
     features are not Gaussian and neurons of one network are not quite independent: what hangs on a few of them is not
-    certain.
+    certain. Each resample moves the evidence of candidates by the error that their own kernels give it, which leaving
+    out their replicates tells.
 
     **Arguments:**
 
@@ -135,10 +137,11 @@ def infer(
     - `progress`: show progress bars; by default on a terminal only.
 
     **Returns:** a dataset over `candidate`, with the coordinates `rule` (its class, or "untrained", "inputs"),
-    `correlation`, `richness`, `depth`, `nonlinearity`, `layer`; `log_evidence`, `log_prior`, `probability`, `scale`,
-    `gain_spread`, `noise`, and `step` (candidate, session), where sessions were in time; scalars `fits`,
-    `fit_p_value`, `ceiling_log_evidence` and `static_log_evidence` (neurons held out; see the page), and
-    `best_held_out`, the same of the best candidate; `attrs["verdict"]`, a sentence. `save` and `load` take it.
+    `correlation`, `richness`, `depth`, `nonlinearity`, `layer`; `log_evidence`, `log_evidence_error` (standard error,
+    of the difference from the best candidate; NaN far behind it), `log_prior`, `probability`, `scale`, `gain_spread`,
+    `noise`, and `session_step` (candidate, session), where sessions were in time; scalars `fits`, `fit_p_value`,
+    `ceiling_log_evidence` and `static_log_evidence` (neurons held out; see the page), and `best_held_out`, the same of
+    the best candidate; `attrs["verdict"]`, a sentence. `save` and `load` take it.
 
     **Raises:** `ArgumentError` if the recording's stimuli or steps are not those of the candidates.
     """
@@ -170,9 +173,11 @@ def infer(
             break
         candidates.compute(pairs, progress=progress)
         judged += judge.look(candidates.members(pairs), progress)
-    probability = _probability(judged, bags, temperature)
+    errors = sampling_errors(judge, judged)
+    moved = np.nan_to_num(errors) * random.normal(size=(len(bags), len(judged)))
+    probability = _probability(judged, bags, temperature, moved)
     best = judged[int(np.argmax(_totals(judged)))]
-    result = _labelled(judged, probability, recording)
+    result = _labelled(judged, probability, errors, recording)
     return _completed(result, best, judge, units, check, check_width, random, progress)
 
 
@@ -243,15 +248,20 @@ def resamples(units: Units, random: np.random.Generator) -> np.ndarray:
     return counts
 
 
-def _probability(judged: Sequence[Judged], bags: np.ndarray, temperature: float | None) -> np.ndarray:
+def _probability(
+    judged: Sequence[Judged], bags: np.ndarray, temperature: float | None, moved: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """The mean over resamples, in each of which evidence is `moved`; or the plain posterior at a temperature."""
     prior = log_prior([each.candidate for each in judged])
     if temperature is not None:
         return softmax(_totals(judged) / temperature + prior)
     by_unit = np.stack([each.evidence.by_unit for each in judged])
-    return softmax(bags @ by_unit.T + prior, axis=1).mean(axis=0)
+    return softmax(bags @ by_unit.T + moved + prior, axis=1).mean(axis=0)
 
 
-def _labelled(judged: Sequence[Judged], probability: np.ndarray, recording: Recording) -> xr.Dataset:
+def _labelled(
+    judged: Sequence[Judged], probability: np.ndarray, errors: np.ndarray, recording: Recording
+) -> xr.Dataset:
     members = [each.candidate for each in judged]
     nets = [member.net for member in members]
     found = [each.evidence for each in judged]
@@ -268,6 +278,7 @@ def _labelled(judged: Sequence[Judged], probability: np.ndarray, recording: Reco
     return xr.Dataset(
         {
             "log_evidence": ("candidate", _totals(judged)),
+            "log_evidence_error": ("candidate", errors),
             "log_prior": ("candidate", log_prior(members)),
             "probability": ("candidate", probability),
             "scale": ("candidate", [each.scale for each in found]),

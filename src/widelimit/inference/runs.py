@@ -44,7 +44,7 @@ class Runs:
     held: dict[str, xr.Dataset] = field(default_factory=dict)
 
     def of(self, net: Architecture, rule: Rule) -> xr.Dataset:
-        """The run of one network and rule: kernels at all pairs of recorded steps, means over replicates."""
+        """The run of one network and rule: kernels at all pairs of recorded steps, of each replicate."""
         name = self._name(net, rule)
         if name not in self.held:
             self.held[name] = self._kept(name, net, rule)
@@ -72,8 +72,8 @@ class Runs:
 def computed(training: Training, net: Architecture, rule: Rule) -> xr.Dataset:
     """Train one candidate; the one place where candidates are computed.
 
-    **Returns:** `feature_kernel_two_time` (layer, step, step2, sample, sample2), `mean_feature`, `output`, `loss`,
-    each the mean over replicates, up to where a replicate has diverged.
+    **Returns:** `feature_kernel_two_time` (replicate, layer, step, step2, sample, sample2), `mean_feature`, and the
+    means over replicates of `output` and `loss`, up to where a replicate has diverged.
     """
     with warnings.catch_warnings():
         for known in (DivergenceWarning, RisingLossWarning, RecordWarning):  # a candidate may diverge: then it is none
@@ -90,8 +90,9 @@ def computed(training: Training, net: Architecture, rule: Rule) -> xr.Dataset:
             seed=training.seed,
             progress=False,
         )
-    names = ["feature_kernel_two_time", "mean_feature", "output", "loss"]
-    kept = xr.Dataset({name: run[name].mean("replicate", skipna=False) for name in names if name in run})
+    names = ["feature_kernel_two_time", "mean_feature"]
+    curves = {name: run[name].mean("replicate", skipna=False) for name in ("output", "loss")}
+    kept = xr.Dataset({name: run[name] for name in names if name in run} | curves)
     if "feature_kernel_two_time" not in kept:
         raise ArgumentError(f"nets: {type(rule).__name__} diverges at its first step; take smaller steps.")
     whole = np.isfinite(kept["loss"].values)

@@ -53,12 +53,12 @@ def _of_posterior(result: xr.Dataset) -> tuple[str, str, list[Section], Table]:
     shares = inferred.marginal(result, "rule")
     final = Table(("rule", "probability"), [(str(rule), inferred.percent(p)) for rule, p in shares.items()], "Rules")
     order = np.argsort(-result["probability"].values, kind="stable")[:_MOST]
-    top = float(result["log_evidence"].max())
+    behind = inferred.below_the_best(result)
     rows = [
         (
             str(result["name"].values[index]),
             inferred.percent(float(result["probability"][index])),
-            f"{float(result['log_evidence'][index]) - top:.1f}",
+            behind[index],
             number(float(result["gain_spread"][index]), 2),
             number(float(result["noise"][index]), 3),
         )
@@ -69,8 +69,8 @@ def _of_posterior(result: xr.Dataset) -> tuple[str, str, list[Section], Table]:
         float(result[name]) for name in ("best_held_out", "ceiling_log_evidence", "static_log_evidence")
     )
     below = [
-        f"Of neurons that were held out, the best static kernel explains {static - best:+.1f} nats more than the best "
-        f"candidate, and what all other neurons say {ceiling - best:+.1f}."
+        "Log evidence of neurons that were held out, less that by the best candidate: by the best static kernel "
+        f"{static - best:+.1f} nats, with what all other neurons say {ceiling - best:+.1f}."
     ]
     sections = [
         _section(

@@ -22,7 +22,7 @@ def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
         others = ", ".join(f"{names.get(name, name)} {percent(p)}" for name, p in list(rules.items())[:3] if p >= 0.01)
         said = f"No rule is certain: {others}"
     best = posterior["name"].values[np.argmax(posterior["log_evidence"].values)]
-    said += f"; the best candidate is {best}."
+    said += f"; the best candidate is {best}.{_limited(posterior)}"
     if not networks:
         return f"{said} Whether it fits was not checked."
     if p_value <= 0.05:
@@ -31,6 +31,24 @@ def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
             f"follows is of little worth. {said}"
         )
     return f"{said} It fits (p = {p_value:.2g}, from {networks} networks)."
+
+
+def _limited(posterior: xr.Dataset) -> str:
+    """A sentence where the candidates' own sampling error is what keeps two rules from being told apart."""
+    rules, totals = posterior["rule"].values, posterior["log_evidence"].values
+    best = int(np.argmax(totals))
+    others = np.flatnonzero(rules != rules[best])
+    if not others.size:
+        return ""
+    second = int(others[np.argmax(totals[others])])
+    error = float(posterior["log_evidence_error"].values[second])
+    behind = float(totals[best] - totals[second])
+    if not (error > 1 and behind < 3 * error):
+        return ""
+    return (
+        f" The best of {rules[second]} is {behind:.1f} nats behind, of which the candidates' own sampling error is "
+        f"± {error:.1f}: more particles or replicates would tell more."
+    )
 
 
 def is_inference(result: xr.Dataset) -> bool:
@@ -66,12 +84,12 @@ def lines(posterior: xr.Dataset, most: int = 12) -> list[str]:
     """A posterior as lines of text: the verdict, rules, and the best candidates."""
     rules = [(str(name), percent(share)) for name, share in marginal(posterior, "rule").items()]
     order = np.argsort(-posterior["probability"].values, kind="stable")[:most]
-    top = float(posterior["log_evidence"].max())
+    behind = below_the_best(posterior)
     rows = [
         (
             str(posterior["name"].values[index]),
             percent(float(posterior["probability"][index])),
-            f"{float(posterior['log_evidence'][index]) - top:.1f}",
+            behind[index],
         )
         for index in order
     ]
@@ -87,6 +105,15 @@ def lines(posterior: xr.Dataset, most: int = 12) -> list[str]:
         "",
         "Neurons held out (nats above the best candidate): "
         f"with what the other neurons say {ceiling - best:+.1f}, best static kernel {static - best:+.1f}.",
+    ]
+
+
+def below_the_best(posterior: xr.Dataset) -> list[str]:
+    """The log evidence of each candidate less that of the best, in words, with its error where that is known."""
+    totals, errors = posterior["log_evidence"].values, posterior["log_evidence_error"].values
+    return [
+        f"{total - totals.max():.1f}" + (f" ± {error:.1f}" if error > 0 else "")
+        for total, error in zip(totals, errors, strict=True)
     ]
 
 
