@@ -12,7 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers import flipped, launched, small_configuration, small_task
+from helpers import flipped, launched, of_which_fast, small_configuration, small_task
 
 import widelimit as wl
 from widelimit import files
@@ -425,7 +425,7 @@ def never_killed(tmp_path_factory):
     return wl.load(folder / "run.nc")
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 23))])
+@pytest.mark.parametrize("seed", of_which_fast(range(23), 2))
 def test_a_run_that_is_killed_goes_on_to_the_same_file(seed, folder, never_killed):
     killed(folder, seed)
     if (folder / "run.nc").exists():  # it was written before the process had ended, or by its end

@@ -63,7 +63,12 @@ def test_a_second_run_compiles_nothing_and_computes_the_same(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(compiled.SWITCH, "off"), ("JAX_ENABLE_COMPILATION_CACHE", "false")], ids=["ours", "jax's"]
+    ("name", "value"),
+    [
+        (compiled.SWITCH, "off"),
+        pytest.param("JAX_ENABLE_COMPILATION_CACHE", "false", marks=pytest.mark.slow),
+    ],
+    ids=["ours", "jax's"],
 )
 def test_it_can_be_switched_off(root, tmp_path, name, value):
     _, said = train_in_a_process(tmp_path / "run.nc", XDG_CACHE_HOME=str(tmp_path / "xdg"), **{name: value})

@@ -42,6 +42,7 @@ def test_the_left_end_of_the_generalisation_study_is_the_lazy_limit(example, tmp
     assert kept == sorted(path.name for path in tmp_path.iterdir() if study.solve(plan, rule, 0.02, 0, tmp_path))
 
 
+@pytest.mark.slow
 def test_alignment_starts_from_the_feedback_correlation_in_convolutional_networks(example, tmp_path):
     """corr(g, g̃) of layer ℓ is ρ^(L + 1 − ℓ) at the start, up to fluctuations of order 1/√N."""
     study = example("feedback_in_cnns")

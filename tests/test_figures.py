@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import scipy.optimize
 import xarray as xr
-from helpers import of_which_fast
 
 import widelimit as wl
 from widelimit import paper
@@ -27,7 +26,8 @@ SOURCES = ROOT / "src" / "widelimit" / "paper"
 KEPT = ROOT / "docs" / "figures"
 
 
-@pytest.mark.parametrize("number", of_which_fast(paper.NUMBERS, 1))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", paper.NUMBERS)
 def test_the_claims_of_the_small_version(number, tmp_path):
     figure = paper.figure(number)
     parameters = figure.at(quick=True)

@@ -246,7 +246,9 @@ USES = {
 }
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    "use", [pytest.param(use, marks=pytest.mark.slow if use in ("page", "save", "compare") else ()) for use in USES]
+)
 @settings(EXAMPLES, max_examples=40)
 @given(data=st.data())
 def test_results(use, data, tmp_path_factory):

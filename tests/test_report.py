@@ -1001,7 +1001,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(opened, trio_text, several_
         assert np.all(np.diff(tops) > 100)  # one under the other
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, pytest.param(1280, marks=pytest.mark.slow)])
 def test_tables_that_scroll_say_so(opened, trio, width, unrendered):
     """No table is cut off: what does not fit says so, and the keyboard scrolls it; what fits says nothing."""
     crowd = {f"{name} {place}": run for place in range(2) for name, run in trio.items()}

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import RULES, small_task
+from helpers import RULES, of_which_fast, small_task
 
 import widelimit as wl
 from widelimit.simulation import grouping, initialization, step
@@ -20,7 +20,9 @@ WIDTHS = {"finite": wl.Finite(13), "infinite": wl.Infinite(particles=300)}
 # --- stepping by hand
 
 
-@pytest.mark.parametrize("batches", [None, wl.Batches(3)], ids=["full", "batches"])
+@pytest.mark.parametrize(
+    "batches", [pytest.param(None, marks=pytest.mark.slow), wl.Batches(3)], ids=["full", "batches"]
+)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_steps_by_hand_are_those_of_train(width, batches, monkeypatch):
     """To the last bit, for a replicate that is not the first, with momentum, test points and everything recorded."""
@@ -104,7 +106,7 @@ def compiled(*runs):
     return counts
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", of_which_fast(WIDTHS, "finite"))
 def test_numbers_of_a_rule_compile_nothing_again(width):
     size = {"width": WIDTHS[width], "record": wl.Record(every=2)}
     rules = [wl.FeedbackAlignment(0.5), wl.FeedbackAlignment(0.6), wl.FeedbackAlignment(-0.3)]
