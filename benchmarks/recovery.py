@@ -3,8 +3,8 @@
     python benchmarks/recovery.py FOLDER [--setting NAME] [--only CONDITION ...] [--repetitions N] [--width N]
 
 Five rules (gradient descent, feedback alignment with ρ = 0 and ½, direct feedback alignment, Hebbian), γ0 of ½, 1 and
-2, every layer: networks of these record, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Six sessions; twelve digits of two
-classes, tanh, L = 3 unless another setting is named. Candidates are kept in FOLDER. Prints the tables of
+2, every layer: networks of these are recorded, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Six sessions; twelve digits
+of two classes, tanh, L = 3 unless another setting is named. Candidates are kept in FOLDER. Prints the tables of
 docs/inference.md.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +33,21 @@ RULES = {
     "DFA": wl.DirectFeedbackAlignment(),
     "Hebb": wl.Hebbian(),
 }
-RICHNESS, GRID = (0.5, 1.0, 2.0), (0.5, 0.7, 1.0, 1.4, 2.0)
-SESSIONS, STEPS, STEP_SIZE = (0, 8, 16, 24, 32, 40), 40, 0.05
+SESSIONS, STEPS = (0, 8, 16, 24, 32, 40), 40
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is learned, and in which networks."""
+    """What is learned, in which networks, and by which rules those learn that are recorded."""
 
     name: str
     task: wl.Task
     nonlinearity: wl.Nonlinearity
     layers: int = 3
+    richness: tuple[float, ...] = (0.5, 1.0, 2.0)
+    grid: tuple[float, ...] = (0.5, 0.7, 1.0, 1.4, 2.0)
+    rules: dict[str, wl.Rule] = field(default_factory=lambda: RULES)
+    step_size: float = 0.05
 
     def network(self, richness: float) -> wl.MLP:
         """The network with this γ0."""
@@ -52,13 +55,17 @@ class Setting:
 
 
 def settings() -> dict[str, Setting]:
-    """Those that are measured, by name."""
+    """Those that are measured, by name; of those `between`, neither γ0 nor ρ is one of the candidates'."""
+    stable = {name: rule for name, rule in RULES.items() if name != "Hebb"}  # which diverges in ReLU networks
+    between = {name: RULES[name] for name in ("GD", "DFA", "Hebb")} | {"FA ¼": wl.FeedbackAlignment(0.25)}
     digits, sphere = wl.datasets.digits(samples=12, classes=(3, 8)), wl.datasets.sphere(samples=12, dimension=10)
     each = (
         Setting("digits", digits, wl.Tanh()),
-        Setting("relu", digits, wl.ReLU()),
+        Setting("relu", digits, wl.ReLU(), rules=stable, step_size=0.015),
         Setting("two-layers", digits, wl.Tanh(), layers=2),
         Setting("sphere", sphere, wl.Tanh()),
+        Setting("lazy", digits, wl.Tanh(), richness=(0.02, 0.05), grid=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0)),
+        Setting("between", digits, wl.Tanh(), richness=(0.6, 0.85, 1.2, 1.7), rules=between),
     )
     return {setting.name: setting for setting in each}
 
@@ -81,9 +88,9 @@ def candidates(setting: Setting, folder: Path, without: str = "") -> wl.Candidat
     """The grid, all rules or all but one."""
     return wl.Candidates(
         setting.task,
-        [setting.network(richness) for richness in GRID],
+        [setting.network(richness) for richness in setting.grid],
         [rule for name, rule in RULES.items() if name != without],
-        optimizer=wl.SGD(STEP_SIZE),
+        optimizer=wl.SGD(setting.step_size),
         steps=STEPS,
         record=wl.Record(every=4),
         folder=folder,
@@ -99,9 +106,9 @@ def recorded(
         simulation = wl.initialize(
             setting.network(richness),
             setting.task,
-            RULES[name],
+            setting.rules[name],
             width=width,
-            optimizer=wl.SGD(STEP_SIZE),
+            optimizer=wl.SGD(setting.step_size),
             steps=STEPS,
             record=wl.Record(fields=True, kernels=()),
             seed=1000,
@@ -141,7 +148,7 @@ def row(condition: str, setting: Setting, grid: wl.Candidates, folder: Path, rep
     """One row of the table."""
     began, laws = time.perf_counter(), {}
     scores, confusions = [], {}
-    cases = list(itertools.product(RULES, RICHNESS, range(1, setting.layers + 1)))
+    cases = list(itertools.product(setting.rules, setting.richness, range(1, setting.layers + 1)))
     order = np.random.default_rng(7).permutation(len(cases))
     for repetition in range(repetitions):
         name, richness, layer = cases[order[repetition % len(cases)]]
@@ -149,7 +156,7 @@ def row(condition: str, setting: Setting, grid: wl.Candidates, folder: Path, rep
         made = recording(features, losses, layer, repetition, **CONDITIONS[condition])
         members, posteriors = judged(made, grid, laws)
         labels = np.array([member.family for member in members])
-        truth, score = type(RULES[name]).__name__, {}
+        truth, score = type(setting.rules[name]).__name__, {}
         for kind, probability in posteriors.items():
             shares = {label: probability[labels == label].sum() for label in set(labels.tolist())}
             named = max(shares, key=lambda label, shares=shares: shares[label])

@@ -162,8 +162,8 @@ class Infinite(Width):
         return True
 
     def population(self, generator, dtype, many_rows):
-        # With so many particles matched rows are thousands, whose orthogonalisation takes longer than many steps.
-        if self.size > PARTICLES and not many_rows:
+        # So many particles hold hundreds of matched rows or more: orthogonalising those takes longer than many steps.
+        if self.size >= PARTICLES and not many_rows:
             return RotatedPopulation(self.size, dtype, generator)
         return OrthogonalisedPopulation(self.size, dtype, generator, many_rows)
 
