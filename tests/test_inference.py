@@ -163,6 +163,27 @@ def test_distances_stand_for_responses(candidates, recording):
     assert found[1][0] - found[1][1] == pytest.approx(found[0][0] - found[0][1], rel=0.1)
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_posterior_from_distances(candidates, recording, shuffled, tmp_path):
+    """The rule is named and fits, with as many neurons as the distances are of; shuffled, nothing fits."""
+    values = recording.responses.values.copy()
+    if shuffled:
+        for session, random in zip(values, np.random.default_rng(0).spawn(3), strict=True):
+            session[:] = session[..., random.permutation(STIMULI)]
+    distances = wl.observables.rdm(xr.DataArray(values, dims=recording.responses.dims)).values
+    made = from_distances(distances, neurons=100, steps=recording.steps)
+    found = wl.infer(made, candidates, refine=False, check=19, check_width=100)
+    assert bool(found["fits"]) is not shuffled
+    assert np.isnan(found["ceiling_log_evidence"])
+    assert not any("held out" in line for line in inferred.lines(found))
+    if not shuffled:
+        assert inferred.marginal(found, "rule")["GradientDescent"] > 0.5
+        from widelimit.cli import main
+
+        wl.save(found, tmp_path / "posterior.nc")
+        assert main(["report", str(tmp_path / "posterior.nc")]) == 0
+
+
 def test_what_is_recorded_of_a_network(recording):
     source = network(wl.GradientDescent())
     whole = wl.record(source, neurons=150, layer=2, sessions=(0, 12), noise=0.0)

@@ -27,8 +27,8 @@ _LOG_RATIOS = np.arange(-6.0, 5.3, 0.1)
 """The grid of logarithms of signal-to-noise ratios g²/σ² on which gains are integrated: finer than any spread."""
 _SPREADS = (0.15, 0.5, 1.1, 2.0)
 """Standard deviations τ of log g² from which the largest likelihood is looked for; the first and last bound it."""
-_CENTRES = _LOG_RATIOS[::4]
-"""The same of the centre log a/σ²."""
+_COARSE = slice(None, None, 3)
+"""The ratios that are looked at, and tried as the centre log a/σ², to begin with."""
 _KNOWN = 1.2
 """By how much noise that repeats have told may be off."""
 
@@ -85,8 +85,10 @@ def evidence(units: Units, law: Law, gains: bool = True) -> Evidence:
     """
     curves = _curves(units, law)
     least, most = _SPREADS[0], _SPREADS[-1] if gains else _SPREADS[0]
-    settings = np.array([(centre, spread) for spread in _SPREADS if spread <= most for centre in _CENTRES])
-    weights = np.stack([_gain_weights(*setting) for setting in settings], axis=1)
+    settings = np.array([(centre, spread) for spread in _SPREADS if spread <= most for centre in _LOG_RATIOS[_COARSE]])
+    weights = np.zeros((len(_LOG_RATIOS), len(settings)))
+    weights[_COARSE] = np.stack([_gain_weights(*setting)[_COARSE] for setting in settings], axis=1)
+    weights /= weights.sum(axis=0)
 
     def coarsely(log_noise: float) -> tuple[float, tuple[float, float, float]]:
         totals = _mixed(curves, weights, log_noise).sum(axis=0)
@@ -101,7 +103,8 @@ def evidence(units: Units, law: Law, gains: bool = True) -> Evidence:
     off = np.log(_KNOWN) if units.noise is not None else np.inf
     known = np.log(units.noise) if units.noise is not None else 0.0
     bounds = [(_LOG_RATIOS[0], _LOG_RATIOS[-1]), (least, most), (known - off, known + off)]
-    found = minimize(lost, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-9})
+    # Differences over much less would be those of rounding: likelihoods are sums of many thousands.
+    found = minimize(lost, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-9, "eps": 1e-5})
     centre, spread, log_noise = found.x if found.fun <= lost(np.array(start)) else start
     by_unit = _mixed(curves, _gain_weights(centre, spread)[:, None], log_noise)[:, 0]
     return Evidence(by_unit * units.multiplicity, float(np.exp(centre + log_noise)), spread, float(np.exp(log_noise)))
@@ -130,17 +133,22 @@ def _log_noises(units: Units, curves: _Curves) -> np.ndarray:
 
 def _mixed(curves: _Curves, weights: np.ndarray, log_noise: float) -> np.ndarray:
     """The log likelihood of each unit, (unit, setting), where gains have the weights (ratio, setting)."""
-    each = _log_likelihood(curves, float(np.exp(log_noise)))
+    used = (weights > 1e-14).any(axis=1)
+    weights = weights[used]
+    each = _log_likelihood(curves, np.flatnonzero(used), float(np.exp(log_noise)))
     top = each.max(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
         return np.log(np.exp(each - top) @ weights) + top
 
 
-def _log_likelihood(curves: _Curves, variance: float) -> np.ndarray:
-    """log N(y; s m, s² C + σ²/n) of each unit at every ratio s²/σ², but for constants that no candidate changes."""
-    ratio = np.exp(_LOG_RATIOS)
-    quadratic = curves.quadratic / variance - 2 * np.sqrt(ratio / variance) * curves.cross + ratio * curves.mean
-    return -0.5 * (curves.freedom[:, None] * np.log(variance) + curves.log_det + quadratic)
+def _log_likelihood(curves: _Curves, places: np.ndarray, variance: float) -> np.ndarray:
+    """log N(y; s m, s² C + σ²/n) of each unit at some ratios s²/σ², but for constants that no candidate changes."""
+    ratio = np.exp(_LOG_RATIOS[places])
+    log_det, quadratic, cross, mean = (
+        part[:, places] for part in (curves.log_det, curves.quadratic, curves.cross, curves.mean)
+    )
+    quadratic = quadratic / variance - 2 * np.sqrt(ratio / variance) * cross + ratio * mean
+    return -0.5 * (curves.freedom[:, None] * np.log(variance) + log_det + quadratic)
 
 
 def _curves(units: Units, law: Law) -> _Curves:

@@ -32,7 +32,10 @@ _SHARES = (0.15, 0.4, 0.7, 1.0)
 
 
 class HeldOut(NamedTuple):
-    """The log evidence of held-out neurons: of a candidate, of the best mixture, of the best static kernel."""
+    """The log evidence of held-out neurons: of a candidate, of the best mixture, of the best static kernel.
+
+    NaN where there are no single neurons.
+    """
 
     best: float
     ceiling: float
@@ -41,6 +44,8 @@ class HeldOut(NamedTuple):
 
 def held_out(units: Units, law: Law, gains: bool, random: np.random.Generator) -> HeldOut:
     """The held-out evidence of a law, of the best mixture with what the other neurons say, and of a static kernel."""
+    if units.multiplicity != 1:  # stand-ins for neurons cannot be held out
+        return HeldOut(np.nan, np.nan, np.nan)
     groups = random.permutation(np.unique(units.neuron))
     folds = [np.isin(units.neuron, groups[fold::_FOLDS]) for fold in range(min(_FOLDS, len(groups)))]
     dynamic = np.zeros(1 + len(_SHARES))
@@ -106,7 +111,8 @@ class Misfit:
     """How far the covariance that units have is from that of a law: a score test against any other covariance.
 
     With P the inverse of the covariance C of what a unit has seen, noise included, beside its baselines, and
-    ŷ = y √(f/yᵀPy) its responses on the scale that its f degrees of freedom should have (so that gains do not count):
+    ŷ = y √(f/yᵀPy) its responses on the scale that its f degrees of freedom should have (so that gains do not count;
+    y itself where units are stand-ins for neurons that nobody has seen):
 
         T = ‖ mean over units of Lᵀ (P ŷ ŷᵀ P − P) L ‖²,   C = L Lᵀ over all cells
 
@@ -130,7 +136,7 @@ class Misfit:
             freedom = len(seen) - baselines.shape[1]
             self._parts.append((members, seen, inverse, freedom))
             self._expected += len(members) * (root[seen].T @ inverse @ root[seen])
-        self._root = root
+        self._root, self._alone = root, units.multiplicity == 1
 
     def of(self, units: Units) -> float:
         """T of these responses, with the cells of the units that it was made for."""
@@ -138,7 +144,7 @@ class Misfit:
         for members, seen, inverse, freedom in self._parts:
             y = units.responses[np.ix_(members, seen)]
             sent = y @ inverse
-            scale = freedom / np.maximum((sent * y).sum(axis=1), 1e-300)
+            scale = freedom / np.maximum((sent * y).sum(axis=1), 1e-300) if self._alone else np.ones(len(y))
             turned = sent @ self._root[seen]
             moment += (scale[:, None] * turned).T @ turned
         return float((((moment - self._expected) / units.count) ** 2).sum())
@@ -147,8 +153,9 @@ class Misfit:
 def p_value(judge: Judge, best: Judged, count: int, width: int, seed: int, progress: bool | None) -> float:
     """How often networks that the best candidate has trained fit it no better than the recording does."""
     units = judge.units
+    observed = Misfit(units, best.law, best.evidence).of(units)
+    units = units.chosen(np.repeat(np.arange(units.count), max(round(units.multiplicity), 1)))  # as many as there were
     misfit = Misfit(units, best.law, best.evidence)
-    observed = misfit.of(units)
     features = _features(judge, best, width, seed)
     worse = 0
     with progress_bar(progress, total=count, desc="does it fit?", unit="network") as bar:

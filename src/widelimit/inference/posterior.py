@@ -130,7 +130,8 @@ def infer(
     - `baseline`: "neuron", "session" or "none": what each neuron may add to its responses, one constant, one in each
       session, or nothing.
     - `shared_noise`: how many dimensions of noise that neurons share are projected out; needs repeats.
-    - `temperature`: what log evidence is divided by, instead of resampling neurons; 1 is the plain posterior.
+    - `temperature`: what log evidence is divided by, instead of resampling neurons; 1 is the plain posterior, which
+      recordings of distances have in any case.
     - `check`: how many networks of the best candidate are simulated for `fits`; 0 leaves that out.
     - `check_width`: their neurons a layer: how far from the limit of infinite width the recorded one may be.
     - `seed`: of resamples and of these networks.
@@ -157,8 +158,8 @@ def infer(
     check_width = checks.integer("check_width", check_width, at_least=10)
     random = np.random.default_rng(checks.integer("seed", seed, at_least=0))
     units = units_of(recording, baseline, shared_noise)
-    if units.multiplicity != 1:  # distances have no single neurons
-        gains = False
+    if units.multiplicity != 1:  # distances have no single neurons, with gains or to resample
+        gains, temperature = False, 1.0 if temperature is None else temperature
     judge = Judge(recording, candidates, units, stimuli_of(recording, candidates), gains)
     candidates.compute(progress=progress)
     judged = judge.look(candidates.members(), progress)

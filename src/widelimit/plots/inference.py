@@ -125,7 +125,7 @@ def _evidence(axes: Axes, result: xr.Dataset) -> None:
     top = best[order[0]]
     held = [("best static kernel, held out", "static_log_evidence"), ("ceiling, held out", "ceiling_log_evidence")]
     rows = [(_short(name), best[name] - top, 5 if name in ("untrained", "inputs") else 0) for name in order]
-    if "best_held_out" in result:
+    if np.isfinite(result["best_held_out"]):  # distances have no neurons to hold out
         rows += [(name, float(result[variable] - result["best_held_out"]), 2) for name, variable in held]
     names, heights, colours = zip(*rows, strict=True)
     lowest = min(-1.0, min(heights))

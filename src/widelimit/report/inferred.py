@@ -65,13 +65,7 @@ def _of_posterior(result: xr.Dataset) -> tuple[str, str, list[Section], Table]:
         for index in order
     ]
     heads = ("candidate", "probability", "log evidence", "spread of gains", "noise")
-    best, ceiling, static = (
-        float(result[name]) for name in ("best_held_out", "ceiling_log_evidence", "static_log_evidence")
-    )
-    below = [
-        "Log evidence of neurons that were held out, less that by the best candidate: by the best static kernel "
-        f"{static - best:+.1f} nats, with what all other neurons say {ceiling - best:+.1f}."
-    ]
+    below = inferred.held_out(result)
     sections = [
         _section(
             "posterior",

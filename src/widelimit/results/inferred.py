@@ -93,9 +93,6 @@ def lines(posterior: xr.Dataset, most: int = 12) -> list[str]:
         )
         for index in order
     ]
-    best, ceiling, static = (
-        float(posterior[name]) for name in ("best_held_out", "ceiling_log_evidence", "static_log_evidence")
-    )
     return [
         posterior.attrs.get("verdict", ""),
         "",
@@ -103,8 +100,20 @@ def lines(posterior: xr.Dataset, most: int = 12) -> list[str]:
         "",
         *table(("candidate", "probability", "log evidence below the best"), rows),
         "",
-        "Neurons held out (nats above the best candidate): "
-        f"with what the other neurons say {ceiling - best:+.1f}, best static kernel {static - best:+.1f}.",
+        *held_out(posterior),
+    ]
+
+
+def held_out(posterior: xr.Dataset) -> list[str]:
+    """What neurons that were held out say, as a line; none where there were no single neurons."""
+    best, ceiling, static = (
+        float(posterior[name]) for name in ("best_held_out", "ceiling_log_evidence", "static_log_evidence")
+    )
+    if not np.isfinite(best):
+        return []
+    return [
+        "Log evidence of neurons that were held out, less that by the best candidate: by the best static kernel "
+        f"{static - best:+.1f} nats, with what all other neurons say {ceiling - best:+.1f}."
     ]
 
 
