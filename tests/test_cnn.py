@@ -62,7 +62,7 @@ def test_a_finite_network_to_rounding(geometry, rule):
     compare(wl.CNN(2, wl.Tanh(), 1.4, **options), images(shape), ALL_RULES[rule])
 
 
-@pytest.mark.parametrize("rule", ["gd", "fa-half", "dfa", "hebb", "kolen-pollack"])
+@pytest.mark.parametrize("rule", of_which_fast(["gd", "fa-half", "dfa", "hebb", "kolen-pollack"], "fa-half"))
 def test_classes_batches_and_gates(rule):
     shape, options = GEOMETRIES["2-D circular, windows"]
     task = images(shape, samples=5, outputs=3, loss=wl.SoftmaxCrossEntropy())
@@ -103,7 +103,7 @@ def test_kernels_between_positions_and_fields():
 
 
 @pytest.mark.parametrize("width", [30, wl.Infinite(particles=400)], ids=["finite", "infinite"])
-@pytest.mark.parametrize("rule", of_which_fast(ALL_RULES, "fa-half", "kolen-pollack"))
+@pytest.mark.parametrize("rule", of_which_fast(ALL_RULES, "fa-half"))
 def test_one_position_is_a_fully_connected_network(rule, width):
     task = images((1, 3))
     flat = wl.Task(task.x, task.y[:, 0], task.x_test, task.y_test[:, 0])

@@ -264,7 +264,13 @@ def test_compiled_code_does_what_plain_code_does(case):
 
 
 @pytest.mark.parametrize(
-    "case", [Case("fa-half", "tanh", FINITE), Case("gd", "relu", math.inf), Case("dfa", "tanh", math.inf)], ids=str
+    "case",
+    [
+        Case("fa-half", "tanh", FINITE),
+        Case("dfa", "tanh", math.inf),
+        pytest.param(Case("gd", "relu", math.inf), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_single_precision_is_as_close_as_its_rounding(case):
     """Both precisions draw the same network, so the difference is rounding: there, and small."""

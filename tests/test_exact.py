@@ -29,7 +29,7 @@ def compare_seeds_and_particles(rule, hidden_layers, optimizer):
     assert one["loss"].values[0, -1] < 0.95 * one["loss"].values[0, 0]
 
 
-@pytest.mark.parametrize("rule", of_which_fast(RULES, "gd", "dfa"))
+@pytest.mark.parametrize("rule", of_which_fast(RULES, "gd"))
 def test_three_layers_with_momentum_and_decay(rule):
     compare_seeds_and_particles(rule, 3, MOVING)
 

@@ -80,6 +80,7 @@ def test_kolen_pollack_becomes_gradient_descent():
     assert np.all(decaying.isel(step=-1) > plain.isel(step=-1) + 0.02)
 
 
+@pytest.mark.slow
 def test_without_decay_kolen_pollack_keeps_its_difference_from_the_forward_weights():
     """B(t) = W(t) + B(0) − W(0): a rule that sends through those three matrices, and learns nothing, is the same."""
 

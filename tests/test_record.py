@@ -42,7 +42,7 @@ def test_no_kernels_leave_curves_and_outputs(width):
         assert np.array_equal(curves[name], everything[name]), name
 
 
-@pytest.mark.parametrize("rule", ["gd", "dfa", "hebb"])
+@pytest.mark.parametrize("rule", of_which_fast(["gd", "dfa", "hebb"], "gd"))
 @pytest.mark.parametrize("outputs", [None, 2])
 def test_chosen_kernels_are_those_of_a_run_with_all(rule, outputs):
     task = small_task(outputs=outputs)
@@ -174,6 +174,7 @@ def test_held_out_stimuli_of_deep_linear_networks_are_exact(rule):
     assert relative_error(one["test_feature_kernel"].isel(step=0, replicate=0, layer=2).values, expected) < 1e-10
 
 
+@pytest.mark.slow
 def test_held_out_stimuli_at_infinite_width_agree_with_wide_networks():
     task = small_task(dimension=5, test_samples=3)
     net, options = wl.MLP(2, wl.Tanh(), 1.5), dict(optimizer=wl.SGD(0.1), steps=6)

@@ -64,7 +64,9 @@ def test_classes_and_gates_of_a_batch():
         assert_matches_reference(run, expected, False, 1e-10)
 
 
-@pytest.mark.parametrize("width", [20, wl.Infinite(particles=300)], ids=["finite", "infinite"])
+@pytest.mark.parametrize(
+    "width", [20, pytest.param(wl.Infinite(particles=300), marks=pytest.mark.slow)], ids=["finite", "infinite"]
+)
 def test_a_batch_of_all_samples_is_the_full_batch(width):
     net, task = wl.MLP(2, wl.Tanh()), small_task(samples=5, test_samples=2)
     options = dict(width=width, record=wl.Record(every=4), **TRAINING)

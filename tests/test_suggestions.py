@@ -73,7 +73,7 @@ CASES = [
     pytest.param("digits", "fa-half", wl.ReLU(), 3.0, {}, marks=pytest.mark.slow),
     pytest.param("circle", "dfa", wl.Softplus(), 3.0, {}, marks=pytest.mark.slow),
     pytest.param("ten classes", "gd", wl.ReLU(), 3.0, {}, marks=pytest.mark.slow),
-    ("digits", "gd", wl.Gated(wl.ReLU()), 10.0, {}),
+    pytest.param("digits", "gd", wl.Gated(wl.ReLU()), 10.0, {}, marks=pytest.mark.slow),
     ("digits", "gd", wl.Tanh(), 3.0, {"momentum": 0.9}),
     pytest.param("two classes by entropy", "gd", wl.Tanh(), 3.0, {}, marks=pytest.mark.slow),
     pytest.param("ten classes by entropy", "fa-0", wl.GELU(), 1.0, {}, marks=pytest.mark.slow),

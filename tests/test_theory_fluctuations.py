@@ -174,6 +174,7 @@ def test_full_grid(phi, rule, samples):
         assert_networks_agree(solve(phi, inputs(samples), width=400), *found)
 
 
+@pytest.mark.slow
 def test_networks_of_the_library():
     """Random networks made by `train`."""
     task = wl.Task(inputs(2), np.ones(2))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import assert_agree_statistically, of_which_fast, relative_error
+from helpers import assert_agree_statistically, relative_error
 from test_cnn import GEOMETRIES, images
 
 import widelimit as wl
@@ -78,8 +78,9 @@ def test_kernels_are_those_of_wide_networks(geometry, nonlinearity, rule):
         assert_agree_statistically(run[name].values, expected, resolution=0.06)
 
 
-@pytest.mark.parametrize("geometry", of_which_fast(["1-D", "2-D circular, windows", RESIDUAL], RESIDUAL))
-@pytest.mark.parametrize("rule", of_which_fast(["gd", "fa-half"], "fa-half"))
+@pytest.mark.slow
+@pytest.mark.parametrize("geometry", ["1-D", "2-D circular, windows", RESIDUAL])
+@pytest.mark.parametrize("rule", ["gd", "fa-half"])
 def test_small_richness_is_the_lazy_limit(geometry, rule):
     """Outputs on training and test points after steps of training, at infinite width."""
     net, shape = network(geometry, 2, wl.Tanh(), richness=1e-2)
