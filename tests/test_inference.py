@@ -398,6 +398,22 @@ def test_the_rule_that_made_a_recording(posterior):
     assert posterior["ceiling_log_evidence"] >= posterior["best_held_out"]
 
 
+@pytest.mark.parametrize(
+    ("behind", "error", "scatter", "said"),
+    [(2.0, 3.0, 2.0, True), (2.0, 3.0, 9.0, False), (20.0, 3.0, 2.0, False), (0.2, 0.3, 0.1, False)],
+)
+def test_the_verdict_names_sampling_error_where_that_is_what_decides(posterior, behind, error, scatter, said):
+    """Not where the recorded neurons scatter more, where the distance is far larger, and not of less than a nat."""
+    other = posterior["rule"].values != "GradientDescent"
+    evidence_of = np.where(other, -behind, np.where(np.arange(len(other)) == np.argmax(~other), 0.0, -99.0))
+    changed = posterior.assign(
+        log_evidence=("candidate", evidence_of),
+        log_evidence_error=("candidate", np.full(len(other), error)),
+        log_evidence_scatter=("candidate", np.full(len(other), scatter)),
+    )
+    assert ("more particles or replicates" in inferred.verdict(changed, 0.5, 9)) is said
+
+
 def test_another_rule_is_named_too(candidates):
     made = wl.record(network(wl.DirectFeedbackAlignment()), neurons=100, layer=2, sessions=(0, 6, 12), noise=0.2)
     shares = inferred.marginal(wl.infer(made, candidates, refine=False, check=0), "rule")

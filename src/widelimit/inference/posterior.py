@@ -139,10 +139,11 @@ def infer(
 
     **Returns:** a dataset over `candidate`, with the coordinates `rule` (its class, or "untrained", "inputs"),
     `correlation`, `richness`, `depth`, `nonlinearity`, `layer`; `log_evidence`, `log_evidence_error` (standard error,
-    of the difference from the best candidate; NaN far behind it), `log_prior`, `probability`, `scale`, `gain_spread`,
-    `noise`, and `session_step` (candidate, session), where sessions were in time; scalars `fits`, `fit_p_value`,
-    `ceiling_log_evidence` and `static_log_evidence` (neurons held out; see the page), and `best_held_out`, the same of
-    the best candidate; `attrs["verdict"]`, a sentence. `save` and `load` take it.
+    of the difference from the best candidate, that the sampling of candidates gives it; NaN far behind it),
+    `log_evidence_scatter` (of the same difference, that the choice of neurons gives it), `log_prior`, `probability`,
+    `scale`, `gain_spread`, `noise`, and `session_step` (candidate, session), where sessions were in time; scalars
+    `fits`, `fit_p_value`, `ceiling_log_evidence` and `static_log_evidence` (neurons held out; see the page), and
+    `best_held_out`, the same of the best candidate; `attrs["verdict"]`, a sentence. `save` and `load` take it.
 
     **Raises:** `ArgumentError` if the recording's stimuli or steps are not those of the candidates.
     """
@@ -264,6 +265,8 @@ def _labelled(
     judged: Sequence[Judged], probability: np.ndarray, errors: np.ndarray, recording: Recording
 ) -> xr.Dataset:
     members = [each.candidate for each in judged]
+    by_unit = np.stack([each.evidence.by_unit for each in judged])
+    behind = by_unit - by_unit[np.argmax(_totals(judged))]
     nets = [member.net for member in members]
     found = [each.evidence for each in judged]
     coordinates = {
@@ -280,6 +283,7 @@ def _labelled(
         {
             "log_evidence": ("candidate", _totals(judged)),
             "log_evidence_error": ("candidate", errors),
+            "log_evidence_scatter": ("candidate", behind.std(axis=1) * np.sqrt(behind.shape[1])),
             "log_prior": ("candidate", log_prior(members)),
             "probability": ("candidate", probability),
             "scale": ("candidate", [each.scale for each in found]),

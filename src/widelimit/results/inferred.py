@@ -43,7 +43,8 @@ def _limited(posterior: xr.Dataset) -> str:
     second = int(others[np.argmax(totals[others])])
     error = float(posterior["log_evidence_error"].values[second])
     behind = float(totals[best] - totals[second])
-    if not (error > 1 and behind < 3 * error):
+    by_neurons = float(posterior["log_evidence_scatter"].values[second])
+    if not (error > 1 and behind < 3 * error and error > by_neurons / 2):  # other neurons would change more
         return ""
     return (
         f" The best of {rules[second]} is {behind:.1f} nats behind, of which the candidates' own sampling error is "
