@@ -75,7 +75,8 @@ def check_causality(case):
     if case.rule != "hebb":  # whose pseudo-gradient is the error times the feature
         independent += ["pseudo_gradient_kernel", "pseudo_gradient_norm", "ntk"]
     for name in independent:
-        assert np.array_equal(base[name].isel(step=0), changed[name].isel(step=0)), name
+        # To rounding, as one replicate is stepped alone and the others were together.
+        assert relative_error(changed[name].isel(step=0), base[name].isel(step=0)) < 1e-13, name
     for name in ("output", "test_output"):
         assert relative_error(changed[name].isel(step=1), base[name].isel(step=1)) > 1e-3, name
 
