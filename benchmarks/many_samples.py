@@ -28,9 +28,8 @@ WIDTHS = {"networks": {500: 8, 1000: 4}, "large": {2000: 3, 4000: 2}}
 def quantities(run: xr.Dataset) -> np.ndarray:
     """Loss a sample, test error and mean diagonal of K at the last step, (quantity, replicate)."""
     last = run.isel(step=-1)
-    told, meant = (last[name].argmax("output_unit") for name in ("test_output", "test_target"))
     kernel = np.einsum("rssoo->r", last["ntk"].values) / np.prod(last["ntk"].shape[2:4])
-    return np.stack([last["loss"].values / run.sizes["sample"], (told != meant).mean("test_sample").values, kernel])
+    return np.stack([last["loss"].values / run.sizes["sample"], wl.observables.test_error(last).values, kernel])
 
 
 def row(label: str, mean: np.ndarray, error: np.ndarray, seconds: float, note: str = "") -> str:
