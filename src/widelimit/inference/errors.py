@@ -38,8 +38,8 @@ def sampling_errors(judge: Judge, judged: list[Judged]) -> np.ndarray:
     for family in set(families.tolist()):
         members = np.flatnonzero(families == family)
         wanted.add(int(members[np.argmax(totals[members])]))
-    reference = _left_out(judge, judged[best], replicates)
-    for index in wanted:
+    reference, errors[best] = _left_out(judge, judged[best], replicates), 0.0
+    for index in wanted - {best}:
         difference = _left_out(judge, judged[index], replicates) - reference
         errors[index] = np.sqrt((replicates - 1) / replicates * ((difference - difference.mean()) ** 2).sum())
     return errors

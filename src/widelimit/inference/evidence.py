@@ -13,6 +13,8 @@ to far less than a nat: with hundreds of neurons a few per cent of the scale are
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,11 +86,8 @@ def evidence(units: Units, law: Law, gains: bool = True) -> Evidence:
     **Arguments:** `gains`: whether neurons have gains of their own.
     """
     curves = _curves(units, law)
-    least, most = _SPREADS[0], _SPREADS[-1] if gains else _SPREADS[0]
-    settings = np.array([(centre, spread) for spread in _SPREADS if spread <= most for centre in _LOG_RATIOS[_COARSE]])
-    weights = np.zeros((len(_LOG_RATIOS), len(settings)))
-    weights[_COARSE] = np.stack([_gain_weights(*setting)[_COARSE] for setting in settings], axis=1)
-    weights /= weights.sum(axis=0)
+    spreads = _SPREADS if gains else _SPREADS[:1]
+    settings, weights = _coarse_weights(spreads)
 
     def coarsely(log_noise: float) -> tuple[float, tuple[float, float, float]]:
         totals = _mixed(curves, weights, log_noise).sum(axis=0)
@@ -102,7 +101,7 @@ def evidence(units: Units, law: Law, gains: bool = True) -> Evidence:
     start = max(map(coarsely, _log_noises(units, curves)))[1]
     off = np.log(_KNOWN) if units.noise is not None else np.inf
     known = np.log(units.noise) if units.noise is not None else 0.0
-    bounds = [(_LOG_RATIOS[0], _LOG_RATIOS[-1]), (least, most), (known - off, known + off)]
+    bounds = [(_LOG_RATIOS[0], _LOG_RATIOS[-1]), (spreads[0], spreads[-1]), (known - off, known + off)]
     # Differences over much less would be those of rounding: likelihoods are sums of many thousands.
     found = minimize(lost, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-9, "eps": 1e-5})
     centre, spread, log_noise = found.x if found.fun <= lost(np.array(start)) else start
@@ -121,6 +120,15 @@ def _gain_weights(centre: float, spread: float) -> np.ndarray:
     exponents = -0.5 * ((_LOG_RATIOS - centre) / spread) ** 2
     weights = np.exp(exponents - exponents.max())
     return weights / weights.sum()
+
+
+@functools.cache
+def _coarse_weights(spreads: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The centres and spreads that are tried to begin with, and their weights (ratio, setting) on coarse ratios."""
+    settings = np.array(list(itertools.product(_LOG_RATIOS[_COARSE], spreads)))
+    weights = np.zeros((len(_LOG_RATIOS), len(settings)))
+    weights[_COARSE] = np.stack([_gain_weights(*setting)[_COARSE] for setting in settings], axis=1)
+    return settings, weights / weights.sum(axis=0)
 
 
 def _log_noises(units: Units, curves: _Curves) -> np.ndarray:
@@ -153,12 +161,9 @@ def _log_likelihood(curves: _Curves, places: np.ndarray, variance: float) -> np.
 
 def _curves(units: Units, law: Law) -> _Curves:
     factor, mean, nuisance, grid = law.factor, law.mean, units.nuisance, np.exp(_LOG_RATIOS)
-    patterns, index = np.unique(units.weights, axis=0, return_inverse=True)
-    index = index.reshape(-1)
     shape = (units.count, len(grid))
     curves = _Curves(np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape), np.empty(units.count))
-    for place, pattern in enumerate(patterns):
-        members = np.flatnonzero(index == place)
+    for members, pattern in units.patterns:
         seen = pattern > 0
         root = np.sqrt(pattern[seen])
         # In units of the noise of a trial; baselines are projected out of everything.

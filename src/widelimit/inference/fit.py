@@ -123,11 +123,10 @@ class Misfit:
         signal = found.scale * (law.factor @ law.factor.T + np.outer(law.mean, law.mean))
         typical = np.where(units.observed, units.weights, 0).sum(axis=0) / np.maximum(units.observed.sum(axis=0), 1)
         root = np.linalg.cholesky(signal + np.diag(found.noise / np.maximum(typical, 1.0)))
-        patterns, index = np.unique(units.weights, axis=0, return_inverse=True)
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, int]] = []
         self._expected = np.zeros_like(root)
-        for place, pattern in enumerate(patterns):
-            members, seen = np.flatnonzero(index.reshape(-1) == place), np.flatnonzero(pattern > 0)
+        for members, pattern in units.patterns:
+            seen = np.flatnonzero(pattern > 0)
             inverse = np.linalg.inv(signal[np.ix_(seen, seen)] + np.diag(found.noise / pattern[seen]))
             baselines = units.nuisance[seen][:, (units.nuisance[seen] != 0).any(axis=0)]
             if baselines.size:
@@ -153,9 +152,9 @@ class Misfit:
 def p_value(judge: Judge, best: Judged, count: int, width: int, seed: int, progress: bool | None) -> float:
     """How often networks that the best candidate has trained fit it no better than the recording does."""
     units = judge.units
-    observed = Misfit(units, best.law, best.evidence).of(units)
     units = units.chosen(np.repeat(np.arange(units.count), max(round(units.multiplicity), 1)))  # as many as there were
     misfit = Misfit(units, best.law, best.evidence)
+    observed = misfit.of(units)
     features = _features(judge, best, width, seed)
     worse = 0
     with progress_bar(progress, total=count, desc="does it fit?", unit="network") as bar:

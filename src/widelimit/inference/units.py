@@ -7,6 +7,7 @@ unit that is seen in one session alone. A cell that is missing has the weight ze
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,12 @@ class Units:
     def with_responses(self, responses: np.ndarray) -> Units:
         """The same cells with other responses (unit, cell), where they are seen."""
         return dataclasses.replace(self, responses=np.where(self.weights > 0, responses, 0.0))
+
+    @functools.cached_property
+    def patterns(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The units of each pattern of weights, and that pattern: a likelihood is computed for all of them at once."""
+        patterns, index = np.unique(self.weights, axis=0, return_inverse=True)
+        return [(np.flatnonzero(index.reshape(-1) == place), pattern) for place, pattern in enumerate(patterns)]
 
     @property
     def observed(self) -> np.ndarray:

@@ -155,7 +155,7 @@ class OrthogonalisedPopulation(MatchedPopulation):
 
 @final
 class RotatedPopulation(MatchedPopulation):
-    """Matched noise from the rows of a random [`Rotation`], for so many particles that orthogonalising takes minutes.
+    """Matched noise from the rows of a random [`Rotation`], for so many particles that orthogonalising takes long.
 
     The same law as in an [`OrthogonalisedPopulation`], up to O(1/S) in moments beyond the second.
     """
