@@ -246,6 +246,14 @@ def test_a_baseline_changes_nothing():
     assert evidence(units_of(moved), law).total == pytest.approx(evidence(units_of(recording), law).total, abs=1e-8)
 
 
+@pytest.mark.parametrize("baseline", ["neuron", "session"])
+@pytest.mark.parametrize("size", [0.0, 3.0])
+def test_neurons_that_do_nothing_are_said(baseline, size):
+    values = size * np.random.default_rng(0).normal(size=(1, 1, 5, 1)) * np.ones((2, 1, 1, 4))
+    with pytest.raises(wl.ArgumentError, match="differ between stimuli or sessions"):
+        units_of(wl.Recording(values, np.arange(4)), baseline)
+
+
 def test_repeats_tell_the_noise():
     random = np.random.default_rng(0)
     values = random.normal(size=(2, 1, 40, 5)) + 3 * random.normal(size=(2, 30, 40, 5))

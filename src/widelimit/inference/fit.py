@@ -73,7 +73,7 @@ def covariance(units: Units, found: Evidence) -> tuple[np.ndarray, np.ndarray]:
     Baselines and the noise of trials are taken out; each unit counts in proportion to what it says of the signal.
     """
     weights = units.observed.astype(float)
-    y = _centred(units)
+    y = units.centred
     power = (y**2).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
     each = 1 / (power + found.noise)  # neurons of a large gain shall not be all that counts
     pairs = (weights * each[:, None]).T @ weights
@@ -85,16 +85,6 @@ def covariance(units: Units, found: Evidence) -> tuple[np.ndarray, np.ndarray]:
     positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
     scale = np.trace(positive) / len(positive)
     return positive / max(scale, 1e-300), seen
-
-
-def _centred(units: Units) -> np.ndarray:
-    """Responses without baselines, zero where nothing was seen."""
-    y, observed = units.responses * units.observed, units.observed
-    for regressor in units.nuisance.T:
-        seen = observed * (regressor != 0)
-        means = (y * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-        y = y - means[:, None] * seen
-    return y
 
 
 def _static(matrix: np.ndarray, seen: np.ndarray, sessions: int) -> np.ndarray:

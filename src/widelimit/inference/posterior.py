@@ -158,10 +158,11 @@ def infer(
     check = checks.integer("check", check, at_least=0)
     check_width = checks.integer("check_width", check_width, at_least=10)
     random = np.random.default_rng(checks.integer("seed", seed, at_least=0))
+    stimuli = stimuli_of(recording, candidates)
     units = units_of(recording, baseline, shared_noise)
     if units.multiplicity != 1:  # distances have no single neurons, with gains or to resample
         gains, temperature = False, 1.0 if temperature is None else temperature
-    judge = Judge(recording, candidates, units, stimuli_of(recording, candidates), gains)
+    judge = Judge(recording, candidates, units, stimuli, gains)
     candidates.compute(progress=progress)
     judged = judge.look(candidates.members(), progress)
     if not judged:

@@ -70,6 +70,16 @@ class Units:
         return [(np.flatnonzero(index.reshape(-1) == place), pattern) for place, pattern in enumerate(patterns)]
 
     @property
+    def centred(self) -> np.ndarray:
+        """Responses without baselines, zero where nothing was seen."""
+        y, observed = self.responses * self.observed, self.observed
+        for regressor in self.nuisance.T:
+            seen = observed * (regressor != 0)
+            means = (y * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+            y = y - means[:, None] * seen
+        return y
+
+    @property
     def observed(self) -> np.ndarray:
         """Which cells are seen, (unit, cell)."""
         return self.weights > 0
@@ -107,7 +117,7 @@ def units_of(recording: Recording, baseline: str = "neuron", shared_noise: int =
     kept = (weights > 0).sum(axis=1) > 1
     if kept.sum() < 2:
         raise ArgumentError("recording must hold at least two neurons that were seen with two stimuli or more.")
-    return Units(
+    units = Units(
         responses[kept],
         weights[kept],
         where[kept],
@@ -117,6 +127,11 @@ def units_of(recording: Recording, baseline: str = "neuron", shared_noise: int =
         recording.multiplicity,
         _constants(baseline, sessions, stimuli),
     )
+    if not np.abs(units.centred).max() > 1e-9 * np.abs(units.responses).max():
+        raise ArgumentError(
+            "recording must hold responses that differ between stimuli or sessions; each neuron's are all alike."
+        )
+    return units
 
 
 def _noise(squares: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, bool]:
