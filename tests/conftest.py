@@ -1,6 +1,7 @@
 """Fixtures shared by all tests, and the hook that enforces shapes in signatures."""
 
 import os
+import signal
 
 # Tests are many small programs, most of whose time is compilation: a fifth of it is saved. The slow set sets this to 0.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -35,6 +36,11 @@ import widelimit as wl  # noqa: E402
 
 def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error::widelimit.DivergenceWarning")
+    # A shell starts what it puts in the background with Ctrl-C ignored, and nohup what it runs with SIGHUP. Tests of
+    # signals, and the commands that they start, are to be what they are in a terminal.
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture
