@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +22,7 @@ from widelimit.inference.laws import law_of, matched, times_of
 from widelimit.inference.posterior import Judged, _shares, finer
 from widelimit.inference.units import units_of
 from widelimit.results import inferred
+from widelimit.simulation import train
 
 STIMULI, STEPS = 6, 12
 
@@ -387,6 +389,56 @@ def test_candidates_are_kept_and_found_again(tmp_path, candidates, monkeypatch):
     one, other = (each.run_of(each.members()[0]) for each in (first, again))
     xr.testing.assert_allclose(one.drop_attrs(), other.drop_attrs())
     assert [member.layer for member in again.members()] == [2]
+
+
+def test_candidates_are_points_of_a_sweep(tmp_path, candidates, monkeypatch):
+    """Damaged files are computed again, what fails does not stop the others, and what they warn of is said."""
+    training = candidates.runs.training
+    arguments = dict(optimizer=training.optimizer, steps=STEPS, record=wl.Record(every=4), folder=tmp_path)
+    arguments |= dict(width=training.width, baselines=())
+
+    def fails_for_feedback(net, task, rule, **options):
+        warnings.warn("is rough", wl.TruncationWarning, stacklevel=2)
+        if isinstance(rule, wl.FeedbackAlignment):
+            raise wl.ArgumentError("rule: there is no such feedback.")
+        return train(net, task, rule, **options)
+
+    monkeypatch.setattr("widelimit.inference.runs.train", fails_for_feedback)
+    rules = [wl.FeedbackAlignment(), wl.GradientDescent()]
+    made = wl.Candidates(training.task, candidates.nets[:1], rules, **arguments)
+    refused = pytest.raises(wl.ArgumentError, match="1 of 2 candidates could not be computed: rule: there is no such")
+    with pytest.warns(wl.TruncationWarning, match="is rough"), refused:
+        made.compute(progress=False)
+    (file,) = tmp_path.glob("*.nc")
+    assert len(list(tmp_path.glob("*.failed.json"))) == 1
+    whole = wl.load(file)
+    file.write_bytes(file.read_bytes()[:2000])
+    monkeypatch.setattr("widelimit.inference.runs.train", train)
+    made.compute(progress=False)
+    assert len(list(tmp_path.glob("*.nc"))) == 2
+    assert not list(tmp_path.glob("*.failed.json"))
+    xr.testing.assert_identical(whole.drop_attrs(), wl.load(file).drop_attrs())
+
+
+def test_processes_hand_over_candidates_in_a_folder(candidates):
+    training = candidates.runs.training
+    with pytest.raises(wl.ArgumentError, match="folder: name one"):
+        wl.Candidates(
+            training.task, candidates.nets, candidates.rules, optimizer=training.optimizer, steps=STEPS, workers=2
+        )
+
+
+@pytest.mark.slow
+def test_candidates_of_several_processes_are_those_of_one(tmp_path, candidates):
+    training = candidates.runs.training
+    arguments = dict(optimizer=training.optimizer, steps=STEPS, record=wl.Record(every=4), width=training.width)
+    several = wl.Candidates(
+        training.task, candidates.nets, candidates.rules, folder=tmp_path, workers=2, **arguments, baselines=()
+    )
+    several.compute(progress=False)
+    here = wl.Candidates(training.task, candidates.nets, candidates.rules, **arguments, baselines=())
+    for one, other in zip(several.members(), here.members(), strict=True):
+        xr.testing.assert_allclose(several.run_of(one).drop_attrs(), here.run_of(other).drop_attrs(), rtol=1e-10)
 
 
 # The posterior

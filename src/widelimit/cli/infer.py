@@ -42,6 +42,10 @@ class Infer:
     """Replace the file if it exists."""
     folder: Path | None = None
     """A folder in which the runs of candidates are kept, and found again; it is made unless it is there."""
+    workers: int | None = None
+    """How many processes compute them, with --folder; this one alone unless given."""
+    scheduler: str | None = None
+    """The address of a dask cluster, tcp://…, whose workers share the folder and compute them."""
     refine: bool = True
     """Make γ0 and ρ finer where they are probable."""
     gains: bool = True
@@ -63,7 +67,7 @@ class Infer:
         recording = read(self.recording)
         if self.folder is not None:
             destinations.folder(self.folder)
-        candidates = candidates_of(self.candidates, self.folder)
+        candidates = candidates_of(self.candidates, self.folder, workers=self.workers, scheduler=self.scheduler)
         options = {
             name: getattr(self, name)
             for name in ("refine", "gains", "baseline", "shared_noise", "check", "check_width", "seed")
@@ -76,8 +80,11 @@ class Infer:
         return code
 
 
-def candidates_of(path: Path, folder: Path | None = None) -> Candidates:
-    """The candidates of a TOML file. **Raises:** `FileNotFoundError`; `ArgumentError`, naming the file and the key."""
+def candidates_of(path: Path, folder: Path | None = None, **means: Any) -> Candidates:
+    """The candidates of a TOML file, computed by these `means` of [`Candidates`].
+
+    **Raises:** `FileNotFoundError`; `ArgumentError`, naming the file and the key.
+    """
     document = config.document(path)
     for name, content in document.items():
         checks.known(f"{path}, table", name, _READ)
@@ -107,6 +114,7 @@ def candidates_of(path: Path, folder: Path | None = None) -> Candidates:
         **({"replicates": run.replicates} if "replicates" in given else {}),
         seed=run.seed,
         folder=folder,
+        **means,
         **own,
     )
 

@@ -151,7 +151,7 @@ def sweep(
     """
     function = checked_function(function)
     made = grid.product(arguments) if points is None else grid.listed(points, arguments)
-    means = cluster.Means(_workers(workers), memory_size(memory), _address(scheduler, workers))
+    means = means_of(workers, memory, scheduler)
     checks.boolean("dry_run", dry_run)
     return swept(function, made, Path(out), means, retry=retry, dry_run=dry_run, progress=progress)
 
@@ -203,6 +203,11 @@ def swept(
     result = standing()
     _warn(result, stacklevel + 1)
     return result
+
+
+def means_of(workers: Any, memory: Any, scheduler: Any) -> cluster.Means:
+    """In which processes points are computed, by the arguments of [`sweep`]. **Raises:** `ArgumentError`."""
+    return cluster.Means(_workers(workers), memory_size(memory), _address(scheduler, workers))
 
 
 def memory_size(given: Any) -> float | None:

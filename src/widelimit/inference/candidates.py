@@ -16,10 +16,11 @@ import xarray as xr
 
 from .. import checks
 from ..checks import ArgumentError
+from ..ensembles import cluster
+from ..ensembles.sweep import means_of
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..problem import Task
-from ..progress import progress_bar
 from ..results import Record
 from ..rules import Rule
 from ..simulation import Simulation, initialize
@@ -115,6 +116,8 @@ class Candidates:
     - `replicates`: of each run; kernels are means over them, and how these scatter is an error of the evidence.
     - `seed`: of the runs.
     - `folder`: where runs are kept; it has to exist. In memory alone unless given.
+    - `workers`, `scheduler`, `memory`: in which processes they are computed, as in [`sweep`]; in this one unless one of
+      them is given, and otherwise only with a `folder`, through which processes hand over what they have computed.
 
     **Raises:** `ArgumentError` before anything is computed.
     """
@@ -134,6 +137,9 @@ class Candidates:
         replicates: int = 4,
         seed: int = 0,
         folder: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        scheduler: str | None = None,
+        memory: float | str | None = None,
     ):
         checks.instance("task", task, Task, "widelimit.Task(x, y)")
         self.nets, self.rules = _several("nets", nets, Architecture), _several("rules", rules, Rule)
@@ -164,7 +170,12 @@ class Candidates:
         where = None if folder is None else Path(folder)
         if where is not None and not where.is_dir():
             raise FileNotFoundError(f"The folder {where} does not exist; create it first.")
-        self.runs = Runs(Training(task, optimizer, steps, record, width, replicates, seed), where)
+        means = cluster.Means(workers=0)
+        if workers is not None or scheduler is not None or memory is not None:
+            means = means_of(workers, memory, scheduler)
+            if where is None and means.workers != 0:
+                raise ArgumentError("folder: name one, through which several processes hand over what they compute.")
+        self.runs = Runs(Training(task, optimizer, steps, record, width, replicates, seed), where, means)
 
     @property
     def steps(self) -> int:
@@ -192,11 +203,7 @@ class Candidates:
 
     def compute(self, pairs: Sequence[tuple[Architecture, Rule]] | None = None, progress: bool | None = None) -> None:
         """Train what is missing of these networks and rules; of the whole grid unless given."""
-        missing = [pair for pair in (self.pairs() if pairs is None else pairs) if not self.runs.has(*pair)]
-        with progress_bar(progress, total=len(missing), desc="candidates", unit="run") as bar:
-            for net, rule in missing:
-                self.runs.of(net, rule)
-                bar.update(1)
+        self.runs.compute(self.pairs() if pairs is None else pairs, progress)
 
     def run_of(self, candidate: Candidate) -> xr.Dataset:
         """The run that holds a candidate's kernels."""

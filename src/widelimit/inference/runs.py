@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +12,15 @@ import xarray as xr
 
 from .. import results
 from ..checks import ArgumentError
-from ..ensembles.identity import configuration, digest
+from ..ensembles import cluster, points
+from ..ensembles.identity import configuration, digest, program
+from ..ensembles.points import Job
 from ..faults import DivergenceWarning, RecordWarning, RisingLossWarning
+from ..interrupts import Interrupted
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..problem import Task
+from ..progress import progress_bar
 from ..results import Record
 from ..rules import Rule
 from ..simulation import train
@@ -35,38 +40,70 @@ class Training:
     seed: int
 
 
+Pair = tuple[Architecture, Rule]
+
+
 @dataclass
 class Runs:
-    """The runs that have been computed, in memory and, where a folder is given, in files."""
+    """The runs that have been computed, in memory and, where a folder is given, in files.
+
+    Files are those of points of a sweep of [`computed`]: named alike, found again alike, and computed by the same
+    `means`.
+    """
 
     training: Training
     folder: Path | None = None
+    means: cluster.Means = field(default_factory=lambda: cluster.Means(workers=0))
     held: dict[str, xr.Dataset] = field(default_factory=dict)
 
     def of(self, net: Architecture, rule: Rule) -> xr.Dataset:
         """The run of one network and rule: kernels at all pairs of recorded steps, of each replicate."""
-        name = self._name(net, rule)
-        if name not in self.held:
-            self.held[name] = self._kept(name, net, rule)
-        return self.held[name]
+        job = self._job(net, rule)
+        if job.digest not in self.held:
+            self.compute([(net, rule)], progress=False)
+        if job.digest not in self.held:
+            assert self.folder is not None
+            self.held[job.digest] = results.load(points.result_path(self.folder, job.digest))
+        return self.held[job.digest]
 
-    def has(self, net: Architecture, rule: Rule) -> bool:
-        """Whether nothing has to be computed."""
-        name = self._name(net, rule)
-        return name in self.held or (self.folder is not None and (self.folder / f"{name}.nc").exists())
+    def compute(self, pairs: Sequence[Pair], progress: bool | None) -> None:
+        """Compute what is missing of these networks and rules.
 
-    def _kept(self, name: str, net: Architecture, rule: Rule) -> xr.Dataset:
-        if self.folder is None:
-            return computed(self.training, net, rule)
-        path = self.folder / f"{name}.nc"
-        if path.exists():
-            return results.load(path)
-        run = computed(self.training, net, rule)
-        results.save(run, path, overwrite=True)
-        return run
+        **Raises:** `ArgumentError` if one cannot be computed, after all others are. `KeyboardInterrupt` on Ctrl-C; what
+        is in a folder by then is found there again.
+        """
+        jobs = [job for job in (self._job(*pair) for pair in pairs) if job.digest not in self.held]
+        if self.folder is not None:
+            # What has failed is tried again: it may have wanted for memory.
+            self._compute([job for job in jobs if points.found(self.folder, job.digest).status != "done"], progress)
+            return
+        with progress_bar(progress, total=len(jobs), desc="candidates", unit="run") as bar:
+            for job in jobs:
+                self.held[job.digest] = computed(**job.arguments)
+                bar.update(1)
 
-    def _name(self, net: Architecture, rule: Rule) -> str:
-        return digest(configuration(computed, {"training": self.training, "net": net, "rule": rule}))
+    def _compute(self, jobs: Sequence[Job], progress: bool | None) -> None:
+        assert self.folder is not None
+        outcomes: list[points.Outcome] = []
+        try:
+            with progress_bar(progress, total=len(jobs), desc="candidates", unit="run") as bar:
+                for _, outcome in cluster.computed(jobs, self.folder, self.means) if jobs else ():
+                    outcomes.append(outcome)
+                    bar.update(1)
+        except KeyboardInterrupt as interruption:
+            sentence = f"{len(outcomes)} of {len(jobs)} runs are in {self.folder}, and the same call goes on."
+            raise Interrupted(getattr(interruption, "code", 130) - 128, sentence) from interruption
+        for kind, sentence in dict(pair for outcome in outcomes for pair in outcome.warnings).items():
+            warnings.warn(sentence, points.category(kind), stacklevel=4)
+        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+        if failed:
+            raise ArgumentError(f"{len(failed)} of {len(jobs)} candidates could not be computed: {failed[0].reason}")
+
+    def _job(self, net: Architecture, rule: Rule) -> Job:
+        arguments = {"training": self.training, "net": net, "rule": rule}
+        at = {"rule": type(rule).__name__, "richness": float(net.richness), "depth": net.hidden_layers}
+        name = digest(configuration(computed, arguments))
+        return Job(name, at, computed, arguments, program(computed, arguments))
 
 
 def computed(training: Training, net: Architecture, rule: Rule) -> xr.Dataset:
