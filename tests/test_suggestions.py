@@ -105,6 +105,27 @@ def test_no_loss_rises_at_the_suggestion(task, rule, nonlinearity, richness, opt
     assert np.all(run["loss"].isel(step=-1) < 0.5 * start)
 
 
+@pytest.mark.parametrize(
+    ("task", "rule", "nonlinearity", "richness"),
+    [
+        ("circle", "gd", wl.ReLU(), 10.0),
+        pytest.param("circle", "gd", wl.Softplus(), 3.0, marks=pytest.mark.slow),
+        pytest.param("ten classes", "dfa", wl.GELU(), 3.0, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_kernel_that_grows_at_once_is_no_rise_of_the_rule_s_own(task, rule, nonlinearity, richness):
+    """K grows a hundredfold within a time that hardly depends on the step size, so that the loss rises at every step
+    that is too large for it, at nearly the same time; steps that are small enough there are."""
+    net, task, rule = wl.MLP(2, nonlinearity, richness), TASKS[task](), RULES[rule]
+    size = wl.suggest_step_size(net, task, rule)
+    options = dict(width=300, steps=150, replicates=2, seed=5, record=wl.Record(every=10, kernels=()))
+    small = wl.train(net, task, rule, optimizer=wl.SGD(size), **options)
+    assert np.all(small["highest_loss"] < 1.05 * small["loss"].isel(step=0))
+    with pytest.warns((wl.RisingLossWarning, wl.DivergenceWarning)):
+        wl.train(net, task, rule, optimizer=wl.SGD(16 * size), **options)
+
+
 def test_a_rise_that_is_the_rule_s_own_is_named():
     """Hebbian grows without bound, and target projection drives gated units for ever."""
     hebbian = wl.MLP(2, wl.Linear()), small_task(), wl.Hebbian()

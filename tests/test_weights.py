@@ -8,7 +8,7 @@ from helpers import small_task
 import widelimit as wl
 from widelimit.networks import Filter, Pointwise
 from widelimit.precision import at_precision
-from widelimit.weights import PARTICLES, Rows, Truncation
+from widelimit.weights import PARTICLES, Infinite, Rows, Truncation, Usage, deferred
 from widelimit.weights.basis import Basis
 from widelimit.weights.population import OrthogonalisedPopulation, RotatedPopulation
 
@@ -76,6 +76,37 @@ def test_what_is_scattered_has_the_right_power_and_the_noise_of_its_row():
     alone, _ = full.extend(sent[batch], Rows(places=batch))
     unit = [noise / np.linalg.norm(noise, axis=1, keepdims=True) for noise in (alone.scattered, coordinates.scattered)]
     assert np.allclose(unit[0], unit[1][batch])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        Pointwise(2),
+        Filter((ROWS,), (3,), scale=3**-0.5),
+        Filter((2, 2), (3, 3), circular=True),
+        Filter((ROWS,), (3,), shared=False),
+    ],
+    ids=["pointwise", "filter", "two dimensions", "locally connected"],
+)
+def test_what_an_update_loses_is_its_power_outside_the_basis(field, monkeypatch):
+    """Σ_b |Σ_a post_a r_{a+b}ᵀ|² from the Gram matrices of all rows, which the tangent kernel is made of as well."""
+    monkeypatch.setattr(deferred, "_TRIED", 4000)
+    many = field.matrices > 1
+    below, above = (OrthogonalisedPopulation(SIZE, "float64", np.random.default_rng(seed), many) for seed in (0, 1))
+    features, post = vectors(2 * ROWS, 2), vectors(2 * ROWS, 3) + vectors(1, 4)
+    weights = Infinite(SIZE, capacity=5, tolerance=0.01, growth=5).weights(
+        below, above, Usage(forward=len(features), backward=0), field
+    )
+    coordinates, weights = weights.encode(features, Rows.all())
+    kept = coordinates @ weights.sent_up.lasting
+    pairs = inner(post, post)
+    lost, whole = (
+        float(np.vdot(pairs, field.patch_kernel(jnp.asarray(inner(rows, rows)))) / field.scale**2)
+        for rows in (features - kept, features)
+    )
+    found = np.asarray(weights.unlearned(post, features, coordinates)) / (field.scale**2 if many else 1)
+    assert found == pytest.approx([lost, whole], rel=0.1 if many else 1e-10)
+    assert 0.1 < lost / whole < 0.9
 
 
 def test_a_basis_is_orthonormal_and_full_bases_stay():

@@ -26,6 +26,7 @@ from ..progress import progress_bar
 from ..results import Record
 from ..rules import GradientDescent, Rule
 from .simulation import Simulation
+from .state import State
 
 _WIDTH, _NETWORKS = 500, 4
 """Of the networks whose K(0) stands for the limit's: a few per cent from it, with a margin of 75."""
@@ -35,6 +36,9 @@ _PILOT_WIDTH, _PILOT_SAMPLES = 128, 200
 
 _PIECES = (4, 8, 16, 32, 64)
 """Steps between two looks at its kernel."""
+
+_LOOKS = 8
+"""How often it is looked at in a piece within which its loss rises."""
 
 _MOST_STEPS, _MOST_TRIALS = 2000, 16
 _RISE = 1.05
@@ -108,11 +112,11 @@ def suggested(
         return safety * bound
     trials = _Trials.of(net, task, rule, momentum, batches, seed, largest)
     with watched() as watch, progress_bar(progress, desc="trying step sizes", unit="run") as bar:
-        size, own = trials.lowered(safety * bound, max(safety, 0.5) * bound, _announced(bar, watch))
-    if own:
+        size, rose_at = trials.lowered(safety * bound, max(safety, 0.5) * bound, _announced(bar, watch))
+    if rose_at is not None:
         warnings.warn(
-            f"Under {type(rule).__name__} the loss of a small network rises {own}, at this step size and about as "
-            "early at a half and a quarter of it: the rule itself raises it. Train for less time or with weight decay.",
+            f"Under {type(rule).__name__} the loss of a small network rises from time {rose_at:.3g} on, however small "
+            "its steps: the rule itself raises it. Train for less time or with weight decay.",
             RisingLossWarning,
             stacklevel=stacklevel + 1,
         )
@@ -131,9 +135,11 @@ class _Trial:
     """What a run at one step size showed."""
 
     growth: float
-    """The largest |λ| of K(t) ∂²ℓ/∂f² on the way, relative to c times that of K(0) at infinite width."""
+    """The largest |λ| of K(t) ∂²ℓ/∂f² before any rise, relative to c times that of K(0) at infinite width."""
     rose_at: float | None
     """The time by which the loss had risen, None if it had not."""
+    reached: float
+    """The time up to which the run went."""
 
 
 @dataclass(frozen=True)
@@ -180,45 +186,68 @@ class _Trials:
         )
         return cls(simulation, task.loss.curvature * largest * share, share)
 
-    def lowered(self, size: float, limit: float, turns: Iterator[None]) -> tuple[float, str]:
+    def lowered(self, size: float, limit: float, turns: Iterator[None]) -> tuple[float, float | None]:
         """The largest step size of those tried, from `size` down, at which the loss does not rise, and at which growth
-        keeps it below `limit`; and, where no step size does that, when the loss rises.
+        keeps it below `limit`; and, where the rule itself raises the loss, when it does.
+
+        Where features are learned fast, K grows within a time that is nearly the same for all step sizes, and the loss
+        rises then at every one that is too large for it. It is the rule itself that raises the loss if a rise comes at
+        a time that no longer changes with the step size, from a K for which the steps are small. A gradient raises
+        none.
         """
-        rises: list[tuple[float, float]] = []
-        until = 0.0
+        first, gradient = size, bool(self.simulation.rule.is_gradient)
+        rises: list[float] = []
         for _, _ in zip(range(_MOST_TRIALS), turns, strict=False):
+            until = 1.5 * rises[-1] if rises else 0.0
             trial = self.run(size, until)
-            if trial.rose_at is None:
-                if size * trial.growth <= 1.001 * limit:
-                    return size, ""
+            if trial.rose_at is not None:
+                rises.append(trial.rose_at)
+                if not gradient and _converged(rises) and size * trial.growth <= limit:
+                    return first, trial.rose_at
+                size /= 2
+            elif not gradient and trial.reached < until:  # so small that the time of the rise is out of reach
+                break
+            elif size * trial.growth <= 1.001 * limit:
+                return size, None
+            else:
                 size = limit / trial.growth
-                continue
-            rises.append((size, trial.rose_at))
-            until = 1.5 * trial.rose_at
-            if len(rises) >= 3 and rises[-1][1] > 0.7 * rises[-2][1] > 0.49 * rises[-3][1]:
-                # The same time at a half and a quarter of the step: it is not the steps that are too large.
-                return rises[0][0], f"from time {rises[-1][1]:.3g} on"
-            size /= 2
-        return size, ""
+        return (size, None) if gradient or not rises else (first, rises[-1])
 
     def run(self, size: float, until: float) -> _Trial:
         """A run with steps of one size, at least up to the time `until` if that takes no more than `_MOST_STEPS`."""
         simulation = self.simulation.with_step_size(size / self.share)
-        state, growth, done, piece, start = simulation.start(), 1.0, 0, 0, np.inf
+        state, growth, done, piece = simulation.start(), 1.0, 0, 0
+        before, start = state, np.inf
         while True:
             measured = simulation.measure(state)
             loss = float(measured["loss"])
             start = min(start, loss) if done == 0 else start
-            if not np.isfinite(loss):
-                return _Trial(growth, size * max(done, 1))
-            if max(float(state.highest_loss), loss) > _RISE * start:
-                return _Trial(growth, size * max(int(state.highest_at), 1))
-            growth = max(growth, self.sharpness(measured) / self.sharpest)
+            if not max(float(state.highest_loss), loss) <= _RISE * start:
+                return self._rise(simulation, before, done, size, growth, _RISE * start)
+            sharpness = self.sharpness(measured) / self.sharpest
+            if not np.isfinite(sharpness):  # the loss of all samples may not know yet
+                return _Trial(growth, size * max(done, 1), size * done)
+            growth = max(growth, sharpness)
             enough = piece >= len(_PIECES) or loss < 0.01 * start
             if done >= _MOST_STEPS or (enough and size * done >= until):
-                return _Trial(growth, None)
+                return _Trial(growth, None, size * done)
             steps = min(_PIECES[min(piece, len(_PIECES) - 1)], _MOST_STEPS - done)
-            state, done, piece = simulation.step(state, steps), done + steps, piece + 1
+            before, state, done, piece = state, simulation.step(state, steps), done + steps, piece + 1
+
+    def _rise(
+        self, simulation: Simulation, state: State, until: int, size: float, growth: float, bound: float
+    ) -> _Trial:
+        """A run that rose above `bound` between a state and the step `until`, in smaller pieces up to there."""
+        done = int(state.step)
+        piece = max((until - done) // _LOOKS, 1)
+        while done < until:
+            state = simulation.step(state, min(piece, until - done))
+            measured, done = simulation.measure(state), int(state.step)
+            sharpness = self.sharpness(measured) / self.sharpest
+            if not (max(float(state.highest_loss), float(measured["loss"])) <= bound and np.isfinite(sharpness)):
+                break
+            growth = max(growth, sharpness)
+        return _Trial(growth, size * max(done, 1), size * done)
 
     def sharpness(self, measured: xr.Dataset) -> float:
         """The largest |λ| of K ∂²ℓ/∂f² at the outputs as they are, over samples and outputs together.
@@ -234,6 +263,11 @@ class _Trials:
         if kernel.ndim == 2:
             kernel = kernel[:, :, None, None]
         return _largest_eigenvalue(np.einsum("mncd,nde->mnce", kernel, curvature))
+
+
+def _converged(times: list[float]) -> bool:
+    """Whether the last three are about the same."""
+    return len(times) >= 3 and max(times[-3:]) < 1.2 * min(times[-3:])
 
 
 def _largest_eigenvalue(kernel: np.ndarray) -> float:

@@ -33,7 +33,7 @@ from ..programs import make_room
 from ..progress import announcing_bar
 from ..results import Record, summary
 from ..rules import Rule
-from ..weights import Infinite, Width, scatters
+from ..weights import Infinite, Width
 from . import loop, planning
 from .checkpoint import FileKeeper, Place, check_memory, left_open
 from .identity import identity
@@ -278,22 +278,18 @@ def _warn_of_rise(result: xr.Dataset) -> None:
 
 def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
-    linear = simulation.net.nonlinearity.linear
-    if not linear and not scatters(linear, simulation.settings.inputs.geometry.fields[:-1]):
+    if not simulation.net.nonlinearity.linear:
         sentence = _what_was_lost(result)
         if sentence:
             warnings.warn(f"{sentence} {_what_would_do(result, simulation)}", TruncationWarning, stacklevel=3)
         return
     names = [f"{way}_dropped_fraction" for way in ("forward", "backward") if f"{way}_dropped_fraction" in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
-    if dropped > (1e-6 if linear else 0.05):
-        lost = "memory is lost"
-        if not linear:
-            lost = "correlations between rows and memory are lost, so that K can be off by as much"
+    if dropped > 1e-6:
         warnings.warn(
             f"On average over the run, {dropped:.2g} of what passes through a hidden matrix did not fit in its basis: "
-            f"second moments are right, but its {lost}. Pass a larger capacity (or more particles, which raise the "
-            "default) or a smaller tolerance.",
+            "second moments are right, but its memory is lost, and a linear network is not exact. Pass a larger "
+            "capacity (or more particles, which raise the default) or a smaller tolerance.",
             TruncationWarning,
             stacklevel=3,
         )

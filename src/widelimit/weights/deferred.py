@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -42,7 +43,7 @@ class DeferredWeights(Weights):
 
     @property
     def forgets(self):
-        return self.field.matrices == 1  # the rows of a convolution are too many for their Gram matrix
+        return True
 
     def forward(self, features, rows):
         coordinates, sent_up = self.sent_up.extend(features, rows)
@@ -85,9 +86,17 @@ class DeferredWeights(Weights):
         return correlate(self.field, self.field.gather(coordinates), post)
 
     def unlearned(self, post, features, coordinates):
-        pairs, gram = overlap(post, post), overlap(features, features)
-        missing = gram - coordinates @ coordinates.T
-        return jnp.stack([jnp.maximum(jnp.vdot(pairs, missing), 0), jnp.vdot(pairs, gram)])
+        if self.field.matrices == 1:
+            pairs, gram = overlap(post, post), overlap(features, features)
+            missing = gram - coordinates @ coordinates.T
+            return jnp.stack([jnp.maximum(jnp.vdot(pairs, missing), 0), jnp.vdot(pairs, gram)])
+        # The rows of a convolution are too many for their Gram matrix. The update itself is too large to be formed,
+        # but |M|² is the mean of |M v|² over random vectors v.
+        directions = jax.random.normal(jax.random.key(0), (_TRIED, features.shape[1]), features.dtype)
+        whole = overlap(features, directions)
+        missing = whole - coordinates @ overlap(self.sent_up.lasting, directions)
+        changes = (correlate(self.field, self.field.gather(rows), post) for rows in (missing, whole))
+        return jnp.stack([jnp.sum(change**2) / _TRIED for change in changes])
 
     def no_change(self):
         return jnp.zeros_like(self.current)
@@ -212,6 +221,8 @@ class Infinite(Width):
         kept = {"capacity": self.capacity, "tolerance": self.tolerance, "growth": self.growth}
         return {"width": "inf", "particles": self.size, **kept}
 
+
+_TRIED = 16  # random vectors, by which the power of an update is known to a third or better
 
 PARTICLES = 4000
 """What a run has where nothing is said and the task does not need more."""
