@@ -346,18 +346,16 @@ def test_a_basis_too_small_is_told(net, task):
         )
 
 
-def test_a_convolution_loses_more_with_what_does_not_fit():
+def test_a_convolution_that_forgets_is_told_what_would_do():
     images = wl.Task(np.random.default_rng(0).normal(size=(3, 4, 2)), np.array([1.0, -1.0, 1.0]))
-    with pytest.warns(wl.TruncationWarning, match="correlations between rows"):
-        run = wl.train(
-            wl.CNN(2, wl.Tanh(), 2.0),
-            images,
-            width=wl.Infinite(particles=1000, capacity=8),
-            optimizer=wl.SGD(0.05),
-            steps=3,
-            replicates=1,
-        )
+    options = dict(optimizer=wl.SGD(0.05), steps=3, replicates=1)
+    said = r"8 directions for 3 samples of 4 positions. Pass Infinite\(1000, capacity=32\)"
+    with pytest.warns(wl.TruncationWarning, match=said):
+        run = wl.train(wl.CNN(2, wl.Tanh(), 2.0), images, width=wl.Infinite(particles=1000, capacity=8), **options)
     assert 0.05 < run["forward_dropped_fraction"].mean("step").max() < 0.1
+    assert run["unlearned_fraction"].max() > 0.02
+    advised = wl.train(wl.CNN(2, wl.Tanh(), 2.0), images, width=wl.Infinite(1000, capacity=32), **options)
+    assert advised["unlearned_fraction"].max() < 0.003
 
 
 # --- results of deterministic theory, which have no replicates

@@ -34,7 +34,7 @@ _WIDTH, _NETWORKS = 500, 4
 _PILOT_WIDTH, _PILOT_SAMPLES = 128, 200
 """Of the network that tries a step size: what is asked of it is whether K grows by a factor, not its last per cent."""
 
-_PIECES = (4, 8, 16, 32, 64)
+_PIECES = (4, 8, 16, 32, 64, 128)
 """Steps between two looks at its kernel."""
 
 _LOOKS = 8
@@ -66,7 +66,7 @@ def suggest_step_size(
     the forward weights align.
 
     K grows as features are learned, many times over where training is rich. A network of 128 neurons a layer therefore
-    tries the step size, for 124 steps or until its loss is a hundredth, and the step size is lowered until its loss
+    tries the step size, for 252 steps or until its loss is a hundredth, and the step size is lowered until its loss
     never exceeds its start by 5 %, and η λ stays below half of 2(1 + β) (below `safety` times it, if that is more) for
     the largest |λ| of its K(t) ∂²ℓ/∂f² all along. Of a task with more than 200 samples it learns as many, by larger
     steps in proportion. It takes seconds, most of them to compile its step.

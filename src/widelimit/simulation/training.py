@@ -33,7 +33,7 @@ from ..programs import make_room
 from ..progress import announcing_bar
 from ..results import Record, summary
 from ..rules import Rule
-from ..weights import Infinite, Width
+from ..weights import Infinite, Width, scatters
 from . import loop, planning
 from .checkpoint import FileKeeper, Place, check_memory, left_open
 from .identity import identity
@@ -44,8 +44,8 @@ from .step_size import suggested
 _UNLEARNED = 0.003
 """Beyond this share of the power of updates, final losses were seen to be off by more than a per cent."""
 
-_UNRECOGNISED = 0.03
-"""Up to this, K was seen to be off by less than a per cent."""
+_UNRECOGNISED, _UNRECOGNISED_SCATTERED = 0.03, 0.01
+"""Up to this, K was seen to be off by less than a per cent; where it is scattered, losses too."""
 
 
 def train(
@@ -279,9 +279,11 @@ def _warn_of_rise(result: xr.Dataset) -> None:
 def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
     if not simulation.net.nonlinearity.linear:
-        sentence = _what_was_lost(result)
+        scattered = scatters(False, simulation.settings.inputs.geometry.fields[:-1])
+        sentence, excess = _what_was_lost(result, _UNRECOGNISED_SCATTERED if scattered else _UNRECOGNISED)
         if sentence:
-            warnings.warn(f"{sentence} {_what_would_do(result, simulation)}", TruncationWarning, stacklevel=3)
+            remedy = _what_would_do(result, simulation, excess)
+            warnings.warn(f"{sentence} {remedy}", TruncationWarning, stacklevel=3)
         return
     names = [f"{way}_dropped_fraction" for way in ("forward", "backward") if f"{way}_dropped_fraction" in result]
     dropped = max((float(result[name].mean("step").max()) for name in names), default=0.0)
@@ -295,8 +297,8 @@ def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
         )
 
 
-def _what_was_lost(result: xr.Dataset) -> str:
-    """What was too much to lose, in a sentence; none where nothing was."""
+def _what_was_lost(result: xr.Dataset, most_unrecognised: float) -> tuple[str, float]:
+    """What was too much to lose, in a sentence, and how many times too much; none where nothing was."""
     unlearned, unrecognised = (
         float(result[name].max()) if name in result and result[name].size else 0.0
         for name in ("unlearned_fraction", "unrecognised_fraction")
@@ -305,26 +307,30 @@ def _what_was_lost(result: xr.Dataset) -> str:
         return (
             f"Of the updates of a hidden matrix, {unlearned:.2g} of their power was outside the directions that are "
             "kept: what was learned there is forgotten, and loss and kernels can be off by more than a per cent."
-        )
-    if unrecognised > _UNRECOGNISED:
+        ), unlearned / _UNLEARNED
+    if unrecognised > most_unrecognised:
         return (
             f"Of what was sent backward through a matrix while there was something to learn, {unrecognised:.2g} had no "
             "direction that is kept: what comes back is not what came back before, and kernels can be off by more than "
             "a per cent."
-        )
-    return ""
+        ), unrecognised / most_unrecognised
+    return "", 0.0
 
 
-def _what_would_do(result: xr.Dataset, simulation: Simulation) -> str:
+def _what_would_do(result: xr.Dataset, simulation: Simulation, excess: float) -> str:
     """The width that loses less."""
     width, task = simulation.width, simulation.task
     assert isinstance(width, Infinite)
     sizes = [float(result[name].max()) for name in ("forward_basis_size", "backward_basis_size") if name in result]
     if max(sizes) < (width.capacity or 0):
         return f"Pass Infinite(..., tolerance={(width.tolerance or 0) / 4:g})."
-    capacity = max(8 * task.samples, 2 * (width.capacity or 0))
+    positions = simulation.settings.inputs.geometry.positions
+    capacity = (2 if excess < 3 else 4) * (width.capacity or 0)
+    if positions == 1:
+        capacity = max(8 * task.samples, 2 * (width.capacity or 0))
     particles = max(simulation.room().particles(capacity), width.size)
+    rows = f"samples of {positions} positions" if positions > 1 else "samples"
     return (
-        f"The basis was full: {width.capacity} directions for {task.samples} samples. Pass "
+        f"The basis was full: {width.capacity} directions for {task.samples} {rows}. Pass "
         f"Infinite({particles}, capacity={capacity})." + planning.networks_instead(task.samples, width.size)
     )
