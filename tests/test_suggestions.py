@@ -123,7 +123,7 @@ def test_a_kernel_that_grows_at_once_is_no_rise_of_the_rule_s_own(task, rule, no
     small = wl.train(net, task, rule, optimizer=wl.SGD(size), **options)
     assert np.all(small["highest_loss"] < 1.05 * small["loss"].isel(step=0))
     with pytest.warns((wl.RisingLossWarning, wl.DivergenceWarning)):
-        wl.train(net, task, rule, optimizer=wl.SGD(16 * size), **options)
+        wl.train(net, task, rule, optimizer=wl.SGD(64 * size), **options)
 
 
 def test_a_rise_that_is_the_rule_s_own_is_named():
