@@ -72,7 +72,8 @@ class Runs:
         **Raises:** `ArgumentError` if one cannot be computed, after all others are. `KeyboardInterrupt` on Ctrl-C; what
         is in a folder by then is found there again.
         """
-        jobs = [job for job in (self._job(*pair) for pair in pairs) if job.digest not in self.held]
+        named = {job.digest: job for job in (self._job(*pair) for pair in pairs)}
+        jobs = [job for name, job in named.items() if name not in self.held]
         if self.folder is not None:
             # What has failed is tried again: it may have wanted for memory.
             self._compute([job for job in jobs if points.found(self.folder, job.digest).status != "done"], progress)

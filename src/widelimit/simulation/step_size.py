@@ -197,6 +197,7 @@ class _Trials:
         """
         first, gradient = size, bool(self.simulation.rule.is_gradient)
         rises: list[float] = []
+        stable = False  # whether a step size was found at which the loss does not rise
         for _, _ in zip(range(_MOST_TRIALS), turns, strict=False):
             until = 1.5 * rises[-1] if rises else 0.0
             trial = self.run(size, until)
@@ -205,13 +206,14 @@ class _Trials:
                 if not gradient and _converged(rises) and size * trial.growth <= limit:
                     return first, trial.rose_at
                 size /= 2
-            elif not gradient and trial.reached < until:  # so small that the time of the rise is out of reach
+                continue
+            stable = stable or trial.reached >= until
+            if not (gradient or stable):  # so small that the time of the rise is out of reach
                 break
-            elif size * trial.growth <= 1.001 * limit:
+            if size * trial.growth <= 1.001 * limit:
                 return size, None
-            else:
-                size = limit / trial.growth
-        return (size, None) if gradient or not rises else (first, rises[-1])
+            size = limit / trial.growth
+        return (size, None) if gradient or stable or not rises else (first, rises[-1])
 
     def run(self, size: float, until: float) -> _Trial:
         """A run with steps of one size, at least up to the time `until` if that takes no more than `_MOST_STEPS`."""

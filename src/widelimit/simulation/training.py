@@ -318,18 +318,18 @@ def _what_was_lost(result: xr.Dataset, most_unrecognised: float) -> tuple[str, f
 
 
 def _what_would_do(result: xr.Dataset, simulation: Simulation, excess: float) -> str:
-    """The width that loses less."""
+    """The width that loses less, where `excess` times as much was lost as may be."""
     width, task = simulation.width, simulation.task
     assert isinstance(width, Infinite)
     sizes = [float(result[name].max()) for name in ("forward_basis_size", "backward_basis_size") if name in result]
     if max(sizes) < (width.capacity or 0):
         return f"Pass Infinite(..., tolerance={(width.tolerance or 0) / 4:g})."
     positions = simulation.settings.inputs.geometry.positions
-    capacity = (2 if excess < 3 else 4) * (width.capacity or 0)
-    if positions == 1:
-        capacity = max(8 * task.samples, 2 * (width.capacity or 0))
+    if positions > 1:
+        capacity, rows = (2 if excess < 3 else 4) * (width.capacity or 0), f"samples of {positions} positions"
+    else:
+        capacity, rows = max(8 * task.samples, 2 * (width.capacity or 0)), "samples"
     particles = max(simulation.room().particles(capacity), width.size)
-    rows = f"samples of {positions} positions" if positions > 1 else "samples"
     return (
         f"The basis was full: {width.capacity} directions for {task.samples} {rows}. Pass "
         f"Infinite({particles}, capacity={capacity})." + planning.networks_instead(task.samples, width.size)
