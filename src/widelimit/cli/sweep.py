@@ -14,9 +14,9 @@ import tyro
 
 from .. import checks
 from ..checks import ArgumentError
-from ..ensembles import cluster, grid
+from ..ensembles import grid
 from ..ensembles.grid import Grid, Label, Point
-from ..ensembles.sweep import memory_size, swept
+from ..ensembles.sweep import means_of, swept
 from ..simulation import train as run_of
 from . import compiled, config
 from .config import TABLES, Configuration
@@ -78,11 +78,8 @@ def run(arguments: Sequence[str]) -> int:
     file = config.configured(options.grid, document)
     told = on_top_of(file, options, "widelimit sweep", arguments)
     made = gridded(options.grid, file, told, table)
-    if options.workers is not None:
-        checks.integer("workers", options.workers, at_least=0)
-    if options.scheduler is not None and options.workers is not None:
-        raise ArgumentError("--workers: a cluster that exists has its own; leave out --workers or --scheduler.")
-    means = cluster.Means(options.workers, memory_size(options.memory), options.scheduler, compiled.kept)
+    means = means_of(options.workers, options.memory, options.scheduler)
+    means = dataclasses.replace(means, surroundings=compiled.kept)
     with warnings_said():
         result = swept(run_of, made, options.out, means, retry=options.retry, dry_run=options.dry_run)
     print(result)

@@ -189,20 +189,34 @@ def swept(
     if dry_run:
         return standing(estimated(left, means, progress))
     index.write(folder, planned)
-    done = len(jobs) - len(left)
-    bar = progress_bar(progress, total=len(jobs), initial=done, desc=f"sweep of {function.__name__}", unit="point")
+    complete(left, outcomes, folder, means, f"sweep of {function.__name__}", progress)
+    result = standing()
+    _warn(result, stacklevel + 1)
+    return result
+
+
+def complete(
+    left: Sequence[Job],
+    outcomes: dict[str, Outcome],
+    folder: Path,
+    means: cluster.Means,
+    description: str,
+    progress: bool | None,
+) -> None:
+    """Compute the points that are `left` of those in `outcomes`, by their digests, and put there how each went.
+
+    **Raises:** `KeyboardInterrupt` on Ctrl-C, which says how many points are in the folder.
+    """
+    total = len(outcomes)
     try:
-        with bar:
+        with progress_bar(progress, total=total, initial=total - len(left), desc=description, unit="point") as bar:
             for job, outcome in cluster.computed(left, folder, means) if left else ():
                 outcomes[job.digest] = outcome
                 bar.update(1)
     except KeyboardInterrupt as interruption:
         count = sum(outcome.status in ("done", "diverged") for outcome in outcomes.values())
-        sentence = f"{count} of {len(jobs)} points are in {folder}, and the same command goes on."
+        sentence = f"{count} of {total} points are in {folder}, and the same command goes on."
         raise Interrupted(getattr(interruption, "code", 130) - 128, sentence) from interruption
-    result = standing()
-    _warn(result, stacklevel + 1)
-    return result
 
 
 def means_of(workers: Any, memory: Any, scheduler: Any) -> cluster.Means:

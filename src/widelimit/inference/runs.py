@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,8 +16,8 @@ from ..checks import ArgumentError
 from ..ensembles import cluster, points
 from ..ensembles.identity import configuration, digest, program
 from ..ensembles.points import Job
+from ..ensembles.sweep import complete
 from ..faults import DivergenceWarning, RecordWarning, RisingLossWarning
-from ..interrupts import Interrupted
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..problem import Task
@@ -52,19 +53,19 @@ class Runs:
     """
 
     training: Training
-    folder: Path | None = None
-    means: cluster.Means = field(default_factory=lambda: cluster.Means(workers=0))
+    folder: Path | None
+    means: cluster.Means
     held: dict[str, xr.Dataset] = field(default_factory=dict)
 
     def of(self, net: Architecture, rule: Rule) -> xr.Dataset:
         """The run of one network and rule: kernels at all pairs of recorded steps, of each replicate."""
-        job = self._job(net, rule)
-        if job.digest not in self.held:
+        name = self._name(net, rule)
+        if name not in self.held:
             self.compute([(net, rule)], progress=False)
-        if job.digest not in self.held:
+        if name not in self.held:
             assert self.folder is not None
-            self.held[job.digest] = results.load(points.result_path(self.folder, job.digest))
-        return self.held[job.digest]
+            self.held[name] = results.load(points.result_path(self.folder, name))
+        return self.held[name]
 
     def compute(self, pairs: Sequence[Pair], progress: bool | None) -> None:
         """Compute what is missing of these networks and rules.
@@ -72,38 +73,37 @@ class Runs:
         **Raises:** `ArgumentError` if one cannot be computed, after all others are. `KeyboardInterrupt` on Ctrl-C; what
         is in a folder by then is found there again.
         """
-        named = {job.digest: job for job in (self._job(*pair) for pair in pairs)}
-        jobs = [job for name, job in named.items() if name not in self.held]
+        missing = {name: pair for pair in pairs if (name := self._name(*pair)) not in self.held}
         if self.folder is not None:
-            # What has failed is tried again: it may have wanted for memory.
-            self._compute([job for job in jobs if points.found(self.folder, job.digest).status != "done"], progress)
+            self._compute_in(self.folder, missing, progress)
             return
-        with progress_bar(progress, total=len(jobs), desc="candidates", unit="run") as bar:
-            for job in jobs:
-                self.held[job.digest] = computed(**job.arguments)
+        with progress_bar(progress, total=len(missing), desc="candidates", unit="run") as bar:
+            for name, (net, rule) in missing.items():
+                self.held[name] = computed(self.training, net, rule)
                 bar.update(1)
 
-    def _compute(self, jobs: Sequence[Job], progress: bool | None) -> None:
-        assert self.folder is not None
-        outcomes: list[points.Outcome] = []
-        try:
-            with progress_bar(progress, total=len(jobs), desc="candidates", unit="run") as bar:
-                for _, outcome in cluster.computed(jobs, self.folder, self.means) if jobs else ():
-                    outcomes.append(outcome)
-                    bar.update(1)
-        except KeyboardInterrupt as interruption:
-            sentence = f"{len(outcomes)} of {len(jobs)} runs are in {self.folder}, and the same call goes on."
-            raise Interrupted(getattr(interruption, "code", 130) - 128, sentence) from interruption
-        for kind, sentence in dict(pair for outcome in outcomes for pair in outcome.warnings).items():
+    def _compute_in(self, folder: Path, missing: Mapping[str, Pair], progress: bool | None) -> None:
+        """Compute what is not in the folder, as the points of a sweep."""
+        outcomes = {name: points.found(folder, name) for name in missing}
+        # What has failed is tried again: it may have wanted for memory.
+        left = [self._job(name, *pair) for name, pair in missing.items() if outcomes[name].status != "done"]
+        complete(left, outcomes, folder, self.means, "candidates", progress)
+        went = [outcomes[job.digest] for job in left]
+        for kind, sentence in dict(pair for outcome in went for pair in outcome.warnings).items():
             warnings.warn(sentence, points.category(kind), stacklevel=4)
-        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+        failed = [outcome for outcome in went if outcome.status == "failed"]
         if failed:
-            raise ArgumentError(f"{len(failed)} of {len(jobs)} candidates could not be computed: {failed[0].reason}")
+            raise ArgumentError(f"{len(failed)} of {len(left)} candidates could not be computed: {failed[0].reason}")
 
-    def _job(self, net: Architecture, rule: Rule) -> Job:
-        arguments = {"training": self.training, "net": net, "rule": rule}
+    def _arguments(self, net: Architecture, rule: Rule) -> dict[str, Any]:
+        return {"training": self.training, "net": net, "rule": rule}
+
+    def _name(self, net: Architecture, rule: Rule) -> str:
+        return digest(configuration(computed, self._arguments(net, rule)))
+
+    def _job(self, name: str, net: Architecture, rule: Rule) -> Job:
         at = {"rule": type(rule).__name__, "richness": float(net.richness), "depth": net.hidden_layers}
-        name = digest(configuration(computed, arguments))
+        arguments = self._arguments(net, rule)
         return Job(name, at, computed, arguments, program(computed, arguments))
 
 

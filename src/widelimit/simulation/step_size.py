@@ -221,14 +221,10 @@ class _Trials:
         state, growth, done, piece = simulation.start(), 1.0, 0, 0
         before, start = state, np.inf
         while True:
-            measured = simulation.measure(state)
-            loss = float(measured["loss"])
-            start = min(start, loss) if done == 0 else start
-            if not max(float(state.highest_loss), loss) <= _RISE * start:
+            loss, highest, sharpness = self.look(simulation, state)
+            start = loss if done == 0 else start
+            if not highest <= _RISE * start:
                 return self._rise(simulation, before, done, size, growth, _RISE * start)
-            sharpness = self.sharpness(measured) / self.sharpest
-            if not np.isfinite(sharpness):  # the loss of all samples may not know yet
-                return _Trial(growth, size * max(done, 1), size * done)
             growth = max(growth, sharpness)
             enough = piece >= len(_PIECES) or loss < 0.01 * start
             if done >= _MOST_STEPS or (enough and size * done >= until):
@@ -244,12 +240,23 @@ class _Trials:
         piece = max((until - done) // _LOOKS, 1)
         while done < until:
             state = simulation.step(state, min(piece, until - done))
-            measured, done = simulation.measure(state), int(state.step)
-            sharpness = self.sharpness(measured) / self.sharpest
-            if not (max(float(state.highest_loss), float(measured["loss"])) <= bound and np.isfinite(sharpness)):
+            done = int(state.step)
+            _, highest, sharpness = self.look(simulation, state)
+            if not highest <= bound:
                 break
             growth = max(growth, sharpness)
         return _Trial(growth, size * max(done, 1), size * done)
+
+    def look(self, simulation: Simulation, state: State) -> tuple[float, float, float]:
+        """The loss, the highest loss so far, and the largest |λ| relative to `sharpest`.
+
+        The highest loss is infinite where a loss or a kernel is no finite number: of a batch that has just diverged the
+        loss of all samples may not know yet.
+        """
+        measured = simulation.measure(state)
+        loss, sharpness = float(measured["loss"]), self.sharpness(measured) / self.sharpest
+        finite = np.isfinite(loss) and np.isfinite(sharpness)
+        return loss, max(float(state.highest_loss), loss) if finite else np.inf, sharpness
 
     def sharpness(self, measured: xr.Dataset) -> float:
         """The largest |λ| of K ∂²ℓ/∂f² at the outputs as they are, over samples and outputs together.
