@@ -5,6 +5,7 @@ import pytest
 from helpers import LATER_RULES, RULES, small_task
 
 import widelimit as wl
+from widelimit.simulation.step_size import _largest_eigenvalue
 
 NET = wl.MLP(2, wl.Linear())
 
@@ -134,3 +135,9 @@ def test_a_rise_that_is_the_rule_s_own_is_named():
         with pytest.warns(wl.RisingLossWarning, match=f"Under {type(rule).__name__} the loss of a small .* from time"):
             size = wl.suggest_step_size(net, task, rule)
         assert size == wl.suggest_step_size(net, task, rule, pilot=False)
+
+
+@pytest.mark.parametrize("kernel", [np.zeros((300, 300)), np.eye(300)], ids=["0", "1"])
+def test_kernels_whose_eigenvalues_are_all_alike(kernel):
+    """A cross-entropy that is learned to rounding has no curvature left, which no iteration from a vector sees."""
+    assert np.isclose(_largest_eigenvalue(kernel), kernel[0, 0])

@@ -288,8 +288,14 @@ def _largest_eigenvalue(kernel: np.ndarray) -> float:
         return np.inf
     if len(kernel) < 50:
         return float(np.max(np.abs(np.linalg.eigvals(kernel))))
+    if not kernel.any():  # as that of a cross-entropy that is learned to rounding
+        return 0.0
     start = np.random.default_rng(0).normal(size=len(kernel))
-    return float(np.abs(scipy.sparse.linalg.eigs(kernel, k=1, v0=start, tol=1e-6, return_eigenvectors=False)[0]))
+    try:
+        found = scipy.sparse.linalg.eigs(kernel, k=1, v0=start, tol=1e-6, return_eigenvectors=False)
+    except scipy.sparse.linalg.ArpackError:  # as of one whose largest eigenvalues are all alike
+        found = np.linalg.eigvals(kernel)
+    return float(np.max(np.abs(found)))
 
 
 def _initial_kernel(net: Architecture, task: Task, rule: Rule, seed: int, progress: bool | None) -> np.ndarray:

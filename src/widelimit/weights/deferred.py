@@ -95,8 +95,9 @@ class DeferredWeights(Weights):
         directions = jax.random.normal(jax.random.key(0), (_TRIED, features.shape[1]), features.dtype)
         whole = overlap(features, directions)
         missing = whole - coordinates @ overlap(self.sent_up.lasting, directions)
-        changes = (correlate(self.field, self.field.gather(rows), post) for rows in (missing, whole))
-        return jnp.stack([jnp.sum(change**2) / _TRIED for change in changes])
+        both = self.field.gather(jnp.concatenate([missing, whole], axis=1))
+        changes = correlate(self.field, both, post).reshape(-1, 2, _TRIED, post.shape[1])
+        return jnp.sum(changes**2, axis=(0, 2, 3)) / _TRIED
 
     def no_change(self):
         return jnp.zeros_like(self.current)
