@@ -8,7 +8,6 @@ covariance N Cov(X_ij, X_kl) = δ_ik δ_jl + δ_il δ_jk, so that expanding T in
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass
 
@@ -23,18 +22,12 @@ from ...networks import MLP, Linear
 from ...optimizers import SGD
 from ...problem import Batches, SquaredError, Task
 from ...progress import progress_bar
-from ...results import assemble, describe, described, of_task
-from ...rules import GradientDescent, Rule
+from ...rules import Rule
 from ..feedback import FeedbackKind, FeedbackLaw, feedback_of
 from ..momentum import with_step_size
 from ..networks import fully_connected
+from .measures import MEASURES, by_measure
 from .series import Series, product
-
-MEASURES = {
-    "limit": "the value at infinite width",
-    "shift": "a in ⟨q_N⟩ = q_∞ + a/N + O(1/N²)",
-    "variance": "C in Var(q_N) = C/N + O(1/N²), of each entry",
-}
 
 
 def two_layer_fluctuations(
@@ -116,7 +109,7 @@ def two_layer_fluctuations(
                 break
             recorded.append({measure: recursion.measure(measure, series) for measure in MEASURES})
             bar.update()
-    return _labelled(recorded, net, task, rule, optimizer)
+    return by_measure(recorded, "theory.two_layer_fluctuations", net, task, rule, optimizer)
 
 
 @dataclass
@@ -264,42 +257,6 @@ def _joined(a: Series, b: Series) -> Series:
         np.concatenate([a.first, b.first], axis=1),
         np.concatenate([a.second, b.second], axis=1),
     )
-
-
-def _labelled(
-    recorded: list[dict[str, dict[str, np.ndarray]]],
-    net: MLP,
-    task: Task,
-    rule: Rule | None,
-    optimizer: SGD,
-) -> xr.Dataset:
-    numbers = np.arange(len(recorded))
-    configuration = {
-        "solver": "theory.two_layer_fluctuations",
-        **described(net, task, GradientDescent() if rule is None else rule),
-        "width": "inf",
-        "step_size": float(optimizer.step_size),
-        "steps": len(recorded) - 1,
-        "momentum": float(optimizer.momentum),
-        "weight_decay": float(optimizer.weight_decay),
-    }
-
-    def labels(variables: dict[str, np.ndarray]) -> xr.Dataset:
-        return assemble(
-            variables,
-            times=numbers * float(optimizer.step_size),
-            steps=numbers,
-            scalar=task.scalar,
-            attributes={"configuration": json.dumps(describe(configuration))},
-        )
-
-    names = [name for name in recorded[0]["limit"] if name != "test_output" or len(task.x_test)]
-    parts = [
-        labels({name: np.stack([each[measure][name] for each in recorded]) for name in names}) for measure in MEASURES
-    ]
-    measure = xr.DataArray(list(MEASURES), dims="measure", name="measure", attrs=MEASURES)
-    joined = xr.concat(parts, measure, combine_attrs="override")
-    return joined.assign({name: values.variable for name, values in labels(of_task(task)).data_vars.items()})
 
 
 def _check_memory(recursion: _Recursion, task: Task, steps: int) -> None:
