@@ -54,6 +54,12 @@ def limited(monkeypatch, law, **options):
     return wl.limit(NET, TASK, **{"optimizer": wl.SGD(0.1), "steps": 3, "accuracy": 0.01} | options)
 
 
+def networks_first(monkeypatch, pace):
+    """Networks are not expected to be far dearer, and a run of deferred weights is to take so many seconds."""
+    monkeypatch.setattr(limit_search.Search, "_networks_over_deferred", lambda search: 1.0)
+    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: pace)
+
+
 def error_of(result, name="ntk"):
     return np.linalg.norm(result[name].mean("replicate") - TRUTH) / np.linalg.norm(TRUTH)
 
@@ -148,7 +154,7 @@ def test_replicates_are_the_estimate_and_its_error(monkeypatch):
 def test_the_cheaper_way_is_taken(monkeypatch, dear, route):
     # Of a variance at which both need some tens of replicates; the first runs alone would not do.
     law = Law(spread=0.5, particles=20.0, seconds={dear: 0.05})
-    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: 0.0)
+    networks_first(monkeypatch, pace=0.0)
     result = limited(monkeypatch, law, accuracy=0.01)
     assert route in about(result)["route"]
     assert error_of(result) < 0.02
@@ -156,15 +162,46 @@ def test_the_cheaper_way_is_taken(monkeypatch, dear, route):
 
 
 def test_what_would_take_longer_than_the_other_way_is_not_tried(monkeypatch):
-    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: 1e4)
+    networks_first(monkeypatch, pace=1e4)
     law = Law(spread=2.0)
     result = limited(monkeypatch, law, accuracy=0.05)
     assert all(isinstance(width, wl.Finite) for width, _ in law.calls)
     assert "would take about" in about(result)["why"]
 
 
+def test_what_is_far_dearer_by_its_multiplications_is_not_tried(monkeypatch):
+    law = Law(spread=2.0, particles=0.5)
+    result = limited(monkeypatch, law, accuracy=0.02)
+    assert all(isinstance(width, wl.Infinite) for width, _ in law.calls)
+    assert "by their multiplications" in about(result)["why"]
+    assert about(result)["quantities"]["ntk"]["achieved"] <= 0.02
+    assert error_of(result) < 0.03
+
+
+def test_it_is_tried_all_the_same_where_a_trial_is_little_of_what_is_left(monkeypatch):
+    """And taken, where it turns out the cheaper way."""
+    law = Law(spread=2.0, particles=500.0, seconds={"deferred": 0.03})
+    result = limited(monkeypatch, law, accuracy=0.01)
+    assert "networks" in about(result)["route"]
+    assert "Expected to take" in about(result)["why"]
+    assert error_of(result) < 0.02
+
+
+def test_deferred_weights_that_forget_are_left_for_networks(monkeypatch):
+    law = Law(spread=2.0)
+
+    def truncated(**options):
+        if isinstance(options["width"], wl.Infinite):
+            warnings.warn("what was learned is forgotten", wl.TruncationWarning, stacklevel=1)
+        return law(**options)
+
+    result = limited(monkeypatch, truncated, accuracy=0.03)
+    assert "networks" in about(result)["route"]
+    assert "ruled out" in about(result)["why"]
+
+
 def test_a_large_bias_makes_networks_wider(monkeypatch):
-    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: 1e4)
+    networks_first(monkeypatch, pace=1e4)
     result = limited(monkeypatch, Law(shift=5.0, curvature=800.0, spread=0.05), accuracy=0.02)
     assert "200 and 400" in about(result)["route"]
     assert error_of(result) < 0.04
@@ -178,14 +215,14 @@ def test_truncation_rules_deferred_weights_out(monkeypatch):
             warnings.warn("what was learned is forgotten", wl.TruncationWarning, stacklevel=1)
         return law(**options)
 
-    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: 0.0)
+    networks_first(monkeypatch, pace=0.0)
     result = limited(monkeypatch, truncated, accuracy=0.03)
     assert "networks" in about(result)["route"]
     assert "ruled out" in about(result)["why"]
 
 
 def test_two_ways_that_disagree_are_told(monkeypatch):
-    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: 0.0)
+    networks_first(monkeypatch, pace=0.0)
     law = Law(spread=0.01, particles=0.01, shift=1.0)
     true = law.__call__
 
@@ -333,7 +370,7 @@ def test_a_function_that_gives_no_replicates_is_refused(monkeypatch, function):
 
 def test_without_a_time_budget_nothing_is_left_short(monkeypatch):
     """Calls of a fixed size are made also where fewer replicates are missing."""
-    monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: 1e4)
+    networks_first(monkeypatch, pace=1e4)
     for seed in range(3):
         result = limited(monkeypatch, Law(spread=3.0), accuracy=0.03, seed=seed)
         assert about(result)["stopped"] == ""

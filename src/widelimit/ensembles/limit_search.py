@@ -31,6 +31,8 @@ _TOGETHER = 16  # networks in a call
 _ROUND = 20.0  # seconds, about, between two looks at what is reached
 _PRIOR = 2.25
 """Of one neuron's share of the variance to one particle's, measured (see "What it costs"): until it is known."""
+_FAR_DEARER = 3.0
+"""What networks have to take beside deferred weights, by their multiplications, to be tried last, or not at all."""
 
 
 @dataclasses.dataclass
@@ -96,32 +98,46 @@ class Search:
     # --- the pilot
 
     def pilot(self) -> None:
-        """Try both ways on a few replicates, and take the cheaper one."""
+        """Try both ways on a few replicates, and take the cheaper one; what is far dearer may not be worth a trial."""
+        deferred = None
+        ratio = self._networks_over_deferred()
+        if ratio > _FAR_DEARER:
+            deferred = self._deferred()
+            if not deferred.failed:
+                self.route = deferred
+                refusal = self._networks_are_too_dear(deferred, ratio)
+                if refusal:
+                    self.why = refusal
+                    return
         networks = self._networks()
         if networks is not None:
             self.route = networks
-        refusal = self._deferred_is_too_dear(networks)
-        if refusal:
-            self.why = refusal
-            return
-        deferred = self._deferred()
+        if deferred is None:
+            refusal = self._deferred_is_too_dear(networks)
+            if refusal:
+                self.why = refusal
+                return
+            deferred = self._deferred()
         self._choose(networks, deferred)
 
     def _networks(self) -> Route | None:
-        narrow = max(_NARROW, self.arguments["task"].samples)
         levels = []
-        for size in (narrow, 2 * narrow):
-            level = self.level(Finite(size))
-            self._tell(f"networks of {size} neurons")
+        for width in self._first_widths():
+            level = self.level(width)
+            self._tell(f"networks of {width.size} neurons")
             level.add(8 if level.together == 1 else 1)
             if level.failed:
                 return self._fallback(level)
             if level.first_seconds < 0.1 * self.budget:
                 level.add(1)  # without what the first call compiled: the pace
             levels.append(level)
-            if len(levels) == 1:
+            if self.route is None:
                 self.route = single(level)
         return extrapolated(*levels)
+
+    def _first_widths(self) -> tuple[Finite, Finite]:
+        narrow = max(_NARROW, self.arguments["task"].samples)
+        return Finite(narrow), Finite(2 * narrow)
 
     def _fallback(self, level: Level) -> None:
         """Of runs that fail, what there is, should nothing else come of it."""
@@ -134,7 +150,6 @@ class Search:
             return ""
         left = networks.seconds_for(self.accuracy, self.names)
         level, width = networks.levels[-1], self.simulation.width
-        assert isinstance(width, Infinite)
         pilot = 2 * self._predicted_pace(level) + 1.5 * level.compiling
         if pilot > self.budget - self.elapsed:
             return (
@@ -150,14 +165,37 @@ class Search:
 
     def _predicted_pace(self, level: Level) -> float:
         """Seconds of a run of deferred weights by its multiplications, beside those of networks."""
-        width, samples = self.simulation.width, self.arguments["task"].samples
-        assert isinstance(width, Infinite)
-        layers = self.arguments["net"].hidden_layers
-        rows = samples * self.arguments["task"].outputs
-        first = width.size * rows * rows + level.size * rows  # the first layer and kernels, without hidden matrices
-        own = (layers - 1) * 11 * width.size * rows * (width.capacity or 0) + first
-        networks = (layers - 1) * 3 * level.size**2 * rows + level.size * rows * rows
-        return level.pace * own / max(networks, 1)
+        return level.pace * self._multiplications(self.simulation.width) / self._multiplications(level.width)
+
+    def _multiplications(self, width: Width) -> float:
+        """About how many a step takes."""
+        net, task = self.arguments["net"], self.arguments["task"]
+        rows = task.samples * task.outputs
+        each = 11 * width.size * (width.capacity or 0) if isinstance(width, Infinite) else 3 * width.size**2
+        return ((net.hidden_layers - 1) * each + width.size * rows) * rows
+
+    def _networks_over_deferred(self) -> float:
+        """What networks take for the same scatter, relative to deferred weights, by their multiplications."""
+        narrow, wide = self._first_widths()
+        # Of seconds c and variances σ² of the terms w q, the cheapest shares take (Σ |w| σ √c)² for a variance of one.
+        shares = [
+            weight * math.sqrt(_PRIOR * self._multiplications(width) / width.size)
+            for weight, width in ((1, narrow), (2, wide))
+        ]
+        return sum(shares) ** 2 * self.simulation.width.size / self._multiplications(self.simulation.width)
+
+    def _networks_are_too_dear(self, deferred: Route, ratio: float) -> str:
+        """Why networks are not even tried; empty where they are."""
+        left, level = deferred.seconds_for(self.accuracy, self.names), deferred.levels[0]
+        runs = sum(2 * _TOGETHER * self._multiplications(width) for width in self._first_widths())
+        pilot = 2 * level.compiling + level.pace * runs / self._multiplications(level.width)
+        if pilot < 0.2 * left:
+            return ""
+        return (
+            f"Networks would take about {ratio:.0f} times as long for the same scatter, by their multiplications, and "
+            f"a trial of them about {formatting.duration(pilot)}, where deferred weights are done in "
+            f"{formatting.duration(left)}."
+        )
 
     def _deferred(self) -> Route:
         width = self.simulation.width
