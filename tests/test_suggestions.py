@@ -141,3 +141,15 @@ def test_a_rise_that_is_the_rule_s_own_is_named():
 def test_kernels_whose_eigenvalues_are_all_alike(kernel):
     """A cross-entropy that is learned to rounding has no curvature left, which no iteration from a vector sees."""
     assert np.isclose(_largest_eigenvalue(kernel), kernel[0, 0])
+
+
+@pytest.mark.slow
+def test_a_gradient_that_raises_the_loss_is_told():
+    """A rule that calls itself a gradient and climbs: no step size serves, and silence would be wrong."""
+
+    class Ascent(wl.GradientDescent):
+        def pseudo_gradient(self, view, layer, above):
+            return -super().pseudo_gradient(view, layer, above)
+
+    with pytest.warns(wl.RisingLossWarning, match="steps along a gradient do not do"):
+        wl.suggest_step_size(wl.MLP(2, wl.Tanh(), richness=2.0), small_task(8, 3), Ascent())

@@ -114,9 +114,13 @@ def suggested(
     with watched() as watch, progress_bar(progress, desc="trying step sizes", unit="run") as bar:
         size, rose_at = trials.lowered(safety * bound, max(safety, 0.5) * bound, _announced(bar, watch))
     if rose_at is not None:
+        cause = (
+            f"down to {size:.2g}, which steps along a gradient do not do. Look at the scale of the inputs and targets."
+            if rule.is_gradient
+            else "however small its steps: the rule itself raises it. Train for less time or with weight decay."
+        )
         warnings.warn(
-            f"Under {type(rule).__name__} the loss of a small network rises from time {rose_at:.3g} on, however small "
-            "its steps: the rule itself raises it. Train for less time or with weight decay.",
+            f"Under {type(rule).__name__} the loss of a small network rises from time {rose_at:.3g} on, {cause}",
             RisingLossWarning,
             stacklevel=stacklevel + 1,
         )
@@ -193,7 +197,7 @@ class _Trials:
         Where features are learned fast, K grows within a time that is nearly the same for all step sizes, and the loss
         rises then at every one that is too large for it. It is the rule itself that raises the loss if a rise comes at
         a time that no longer changes with the step size, from a K for which the steps are small. A gradient raises
-        none.
+        none: where it seems to, something else is wrong, and the smallest size is returned with the time.
         """
         first, gradient = size, bool(self.simulation.rule.is_gradient)
         rises: list[float] = []
@@ -213,7 +217,9 @@ class _Trials:
             if size * trial.growth <= 1.001 * limit:
                 return size, None
             size = limit / trial.growth
-        return (size, None) if gradient or stable or not rises else (first, rises[-1])
+        if stable or not rises:
+            return size, None
+        return size if gradient else first, rises[-1]
 
     def run(self, size: float, until: float) -> _Trial:
         """A run with steps of one size, at least up to the time `until` if that takes no more than `_MOST_STEPS`."""
