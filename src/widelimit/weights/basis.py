@@ -10,7 +10,8 @@ miss of the vectors of a step is their **remainder**, and there are two ways wit
 
 * It **passes**: each vector has a further row of its own, rewritten at each step to span what the lasting rows miss.
   Together they span the vectors of the step completely, so that second moments at equal times are exact whatever the
-  capacity; a direction that only passes has a later correlation that is not its own.
+  capacity; a direction that only passes has a later correlation that is not its own. Vectors that fade, as errors do,
+  leave their rows as they are once they are small: see `_FADED`.
 * It is **scattered**. A convolution sends many vectors (one for each sample and position) through many matrices (one
   for each offset), and noise for all of them would outnumber the particles. There what the lasting rows miss of a
   vector becomes noise of the same variance, which knows nothing of any other vector.
@@ -22,12 +23,12 @@ import abc
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar, final
+from typing import Generic, NamedTuple, TypeVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..networks import ReceptiveField
 from .population import Population
@@ -36,6 +37,15 @@ from .products import multiply, multiply_back, overlap
 from .rows import Rows
 
 Found = TypeVar("Found", bound=Directions)
+
+_FADED = 0.1
+"""Beside their largest mean square, that below which vectors count as faded.
+
+What has been learned answers through the rows that pass, W x including Σ_i b_i ⟨r_i x⟩ for rows b with noise r. Rows
+that turn with the direction of an error, however small it has become, turn that answer with them, and features drift
+for as long as training goes on. What faded vectors have outside of all rows is left without an answer instead: it is
+small beside what was learned.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,14 @@ class Coordinates(eqx.Module):
         return jnp.maximum(jnp.mean(x * x, axis=1) - inside, 0)  # rounding can make it negative
 
 
+class Held(NamedTuple):
+    """The rows in which faded vectors pass, as they were before these faded; zero where they have not."""
+
+    faded: Bool[Array, ""]
+    rows: Float[Array, "row source"]
+    coordinates: Float[Array, "row row"]
+
+
 class Remainder(eqx.Module, Generic[Found]):
     """What becomes of the part of the vectors that gets no lasting row."""
 
@@ -95,11 +113,13 @@ class Remainder(eqx.Module, Generic[Found]):
         directions: Found,
         new: Int[Array, ""],
         rows: Rows,
+        held: Held | None,
     ) -> tuple[Coordinates, Float[Array, "passing source"], Float[Array, ""]]:
         """What becomes of the vectors `x` beyond the lasting rows, which now hold their strongest `new` directions.
 
-        `coordinates` are those in the lasting rows and in what passed earlier in the step. Returns them complete, the
-        passing rows as they are now, and the mean square of what has no lasting row.
+        `coordinates` are those in the lasting rows and in what passed earlier in the step; `directions` are of what
+        `held` rows, if there are such, do not hold. Returns the coordinates complete, the passing rows as they are now,
+        and the mean square of what has no lasting row.
         """
 
 
@@ -111,10 +131,13 @@ class Passing(Remainder[AllDirections]):
         limits = basis.truncation
         return AllDirections.of(residual, limits.floor(_mean_square(x)), limits.exact, limits.growth)
 
-    def receive(self, basis, x, coordinates, directions, new, rows):
+    def receive(self, basis, x, coordinates, directions, new, rows, held):
         # The rows keep their noise, so that they must not turn into one another from step to step, as eigenvectors do
         # where eigenvalues cross: what comes back would flicker. The symmetric root moves as smoothly as the vectors.
         root, span, left = directions.symmetric_root(new)
+        if held is not None:
+            span, root = jnp.where(held.faded, held.rows, span), jnp.where(held.faded, held.coordinates, root)
+            left = left + jnp.sum(held.coordinates**2)
         passing, before = basis.passing, rows.before(len(basis.passing))
         room = len(passing) - before
         if rows.places is not None:  # rows of vectors that are not sent at this step are empty
@@ -140,7 +163,7 @@ class Scattered(Remainder[LeadingDirections]):
         case = jnp.where(basis.filled == 0, 0, jnp.where(basis.filled < capacity, 1, 2))
         return lax.switch(case, search, x, basis.lasting)
 
-    def receive(self, basis, x, coordinates, directions, new, rows):
+    def receive(self, basis, x, coordinates, directions, new, rows, held):
         missing = coordinates.missing(x)
         noise = scattered(basis.field, missing, rows.take(self.noise, len(x)))
         coordinates = Coordinates(coordinates.lasting, coordinates.passing, noise)
@@ -152,7 +175,9 @@ class Basis(eqx.Module):
 
     The receptive `field` leads from the side that sends to the side that answers; noise is stacked as its matrices are.
     `filled` lasting rows are in use, the others are zero. `dropped` is the share of the power of the last vectors sent
-    that has no lasting row. There are `passing` rows where the `remainder` passes, and where probes are measured.
+    that has no lasting row, `largest` the largest mean square of all vectors so far: if they may be `fading`, as what
+    errors send backward is, what is weak beside that is of no consequence. There are `passing` rows where the
+    `remainder` passes, and where probes are measured.
     """
 
     lasting: Float[Array, "capacity source"]
@@ -162,12 +187,20 @@ class Basis(eqx.Module):
     remainder: Remainder
     filled: Int[Array, ""]
     dropped: Float[Array, ""]
+    largest: Float[Array, ""]
     truncation: Truncation = eqx.field(static=True)
+    fading: bool = eqx.field(static=True)
     field: ReceptiveField = eqx.field(static=True)
 
     @classmethod
     def empty(
-        cls, source: Population, sink: Population, load: int, truncation: Truncation, field: ReceptiveField
+        cls,
+        source: Population,
+        sink: Population,
+        load: int,
+        truncation: Truncation,
+        field: ReceptiveField,
+        fading: bool = False,
     ) -> Basis:
         """Nothing known yet, with room for `truncation.capacity` rows that last and `load` vectors in a step.
 
@@ -183,7 +216,9 @@ class Basis(eqx.Module):
             remainder=Scattered(sink.loose(load)) if sink.many_rows else Passing(),
             filled=jnp.zeros((), jnp.int32),
             dropped=jnp.zeros((), source.dtype),
+            largest=jnp.zeros((), source.dtype),
             truncation=truncation,
+            fading=fading and not truncation.exact,
             field=field,
         )
 
@@ -235,6 +270,9 @@ class Basis(eqx.Module):
             # What rounding left of the lasting rows is not small beside a tiny residual: a second pass removes it.
             again = overlap(residual, self.lasting)
             lasting, residual = lasting + again, residual - again @ self.lasting
+        held = self._held(x, residual, rows)
+        if held is not None:
+            residual = residual - held.coordinates @ held.rows
 
         # 2. What is not known, in its principal directions: the fewest rows for the most of it.
         directions = self.remainder.directions(self, x, residual)
@@ -242,7 +280,8 @@ class Basis(eqx.Module):
         # 3. A direction is worth a row if it is not small beside the vectors: weaker ones would fill the basis with
         #    sampling noise. After the first step, where all is new, few are added at a time; others wait as remainder.
         size = _mean_square(x)
-        wanted = jnp.sum(directions.power > limits.tolerance**2 * size)
+        largest = jnp.maximum(self.largest, size)
+        wanted = jnp.sum(directions.power > limits.tolerance**2 * (largest if self.fading else size))
         allowed = jnp.where(self.filled == 0, len(directions.power), limits.growth)
         new = jnp.minimum(wanted, jnp.minimum(allowed, limits.capacity - self.filled)).astype(jnp.int32)
 
@@ -252,16 +291,24 @@ class Basis(eqx.Module):
 
         # 5. The rest is answered in this step, with the right variance, but not recognised at a later one.
         known = Coordinates(lasting, passing)
-        coordinates, passing_rows, left = self.remainder.receive(self, x, known, directions, new, rows)
+        coordinates, passing_rows, left = self.remainder.receive(self, x, known, directions, new, rows, held)
 
         # 6. Its share of the power is what a result reports as dropped.
         dropped = left / jnp.where(size > 0, size, 1)
         extended = eqx.tree_at(
-            lambda basis: (basis.lasting, basis.passing, basis.filled, basis.dropped),
+            lambda basis: (basis.lasting, basis.passing, basis.filled, basis.dropped, basis.largest),
             self,
-            (lasting_rows, passing_rows, self.filled + new, dropped),
+            (lasting_rows, passing_rows, self.filled + new, dropped, largest),
         )
         return coordinates, extended
+
+    def _held(self, x: Float[Array, "row source"], residual: Float[Array, "row source"], rows: Rows) -> Held | None:
+        """The rows that vectors keep to if they have faded, where they can; those of a minibatch are empty by now."""
+        if not self.fading or rows.places is not None or not len(self.passing):
+            return None
+        faded = _mean_square(x) < _FADED * self.largest
+        own = jnp.where(faded, rows.take(self.passing, len(x)), 0)
+        return Held(faded, own, overlap(residual, own))
 
     def append(
         self, x: Float[Array, "row source"], spare: Float[Array, "{self.field.matrices}*row sink"]

@@ -192,7 +192,7 @@ class Infinite(Width):
         )
 
     def with_backward(self, weights, below, above, usage):
-        sent_down = self._empty(above, below, usage.backward, weights.field.reversed)
+        sent_down = self._empty(above, below, usage.backward, weights.field.reversed, fading=True)
         return dataclasses.replace(weights, sent_down=sent_down)
 
     def with_measurements(self, weights, below, above, usage):
@@ -200,14 +200,16 @@ class Infinite(Width):
         joint = above.spare(weights.field.matrices * usage.test_probes)
         return dataclasses.replace(weights, spare_up=up, spare_down=down, spare_joint=joint)
 
-    def _empty(self, source: Population, sink: Population, load: int, field: ReceptiveField) -> Basis:
+    def _empty(
+        self, source: Population, sink: Population, load: int, field: ReceptiveField, fading: bool = False
+    ) -> Basis:
         """Nothing known yet of a matrix from `source` to `sink` that meets `load` vectors in a step."""
         if self.capacity is None or self.tolerance is None or self.growth is None:
             raise ValueError(
                 "capacity, tolerance and growth must be chosen before weights are made: see `planned_width`"
             )
         truncation = Truncation(self.capacity if load else 0, self.tolerance, self.growth)
-        return Basis.empty(source, sink, load, truncation, field)
+        return Basis.empty(source, sink, load, truncation, field, fading)
 
     def check(self, population: Population):
         rows = population.rows
