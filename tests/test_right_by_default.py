@@ -213,3 +213,24 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
     assert wl.load(wl.save(run, tmp_path / "run.nc")).sizes["step"] == 2
     with pytest.raises(wl.ArgumentError, match="step_size must be a finite number"):
         wl.SGD(10**400)
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(60, None), (160, wl.Batches(5))], ids=["all samples", "batches"])
+def test_ten_classes_are_learned_to_the_end(steps, batches):
+    """Errors fade and turn as they do: nothing that was learned may turn with them, and features come to rest."""
+    task, net = wl.datasets.digits(10, classes=range(10)), wl.MLP(2, wl.Tanh())
+    options = {
+        "optimizer": wl.SGD(wl.suggest_step_size(net, task, batches=batches, pilot=False)),
+        "steps": steps,
+        "batches": batches,
+        "record": wl.Record(every=steps // 2, kernels=("ntk",)),
+        "progress": False,
+    }
+    limit = wl.train(net, task, replicates=3, **options)
+    networks = wl.train(net, task, width=400, replicates=12, **options)
+    assert float(networks["loss"].isel(step=-1).max()) < 1e-6
+    assert float(limit["loss"].isel(step=-1).max()) < 1e-4 * float(limit["loss"].isel(step=0).mean())
+    kernels = [np.einsum("rtssoo->rt", run["ntk"].values)[:, -1] for run in (limit, networks)]
+    means, errors = [each.mean() for each in kernels], [each.std(ddof=1) / len(each) ** 0.5 for each in kernels]
+    # Networks of this width are half a per cent from the limit.
+    assert abs(means[0] - means[1]) < 3 * np.hypot(*errors) + 0.01 * means[1]

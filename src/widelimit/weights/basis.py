@@ -303,11 +303,12 @@ class Basis(eqx.Module):
         return coordinates, extended
 
     def _held(self, x: Float[Array, "row source"], residual: Float[Array, "row source"], rows: Rows) -> Held | None:
-        """The rows that vectors keep to if they have faded, where they can; those of a minibatch are empty by now."""
-        if not self.fading or rows.places is not None or not len(self.passing):
+        """The rows that vectors keep to if they have faded: their own, and of a minibatch, which has no such, none."""
+        if not self.fading or not len(self.passing):
             return None
         faded = _mean_square(x) < _FADED * self.largest
-        own = jnp.where(faded, rows.take(self.passing, len(x)), 0)
+        own = jnp.zeros_like(x) if rows.places is not None else rows.take(self.passing, len(x))
+        own = jnp.where(faded, own, 0)
         return Held(faded, own, overlap(residual, own))
 
     def append(
