@@ -46,7 +46,8 @@ def test_steps_by_hand_are_those_of_train(width, batches, monkeypatch):
     for measured, index in ((first, 0), (last, 1)):
         for name in ("loss", "output", "error", "test_output", "test_loss", "ntk", "feature_kernel", "gradient_kernel"):
             assert np.array_equal(measured[name], run[name].isel(step=index)), name
-    assert np.array_equal(last["final_preactivation"], run["final_preactivation"])
+    # Two programs compute these, which need not round alike.
+    np.testing.assert_allclose(last["final_preactivation"], run["final_preactivation"], rtol=1e-12, atol=1e-14)
     assert int(last["step"]) == 4
     assert float(last["time"]) == pytest.approx(0.2)
     assert "replicate" not in last.dims
