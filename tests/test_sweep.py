@@ -10,6 +10,8 @@ import shutil
 import signal
 import sys
 import time
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from helpers import flipped, launched, small_configuration, small_task
 import widelimit as wl
 from widelimit import memory
 from widelimit.cli import main
-from widelimit.ensembles import grid, index
+from widelimit.ensembles import cluster, grid, index
 from widelimit.ensembles.identity import program
 from widelimit.ensembles.sweep import memory_size
 from widelimit.report import explorer
@@ -639,6 +641,22 @@ def test_workers_that_die_lose_one_point_which_is_done_again(tmp_path, folder):
     assert not sweep.points[1].outcome.worker.endswith(f":{killed}")
     opened = sweep.open()
     assert all(np.array_equal(opened["loss"].sel(rate=r), swept.decay(r)["loss"]) for r in (1.0, 2.0, 5.0))
+
+
+@pytest.mark.parametrize("order", [("new", "old"), ("old", "new")])
+def test_the_last_point_of_a_program_goes_to_the_worker_that_has_it(order):
+    """Whichever worker is asked first: one that has come in the place of another is not to keep it from the old one."""
+
+    class Client:
+        def submit(self, compute, job, *_, **__):
+            return job.digest
+
+    job = types.SimpleNamespace(digest="a", program="p")
+    means = cluster.Means(workers=2)
+    dispatch = cluster._Dispatch(Client(), [job], Path("folder"), means, watch=None, local=None)
+    dispatch.pending, dispatch.program = {"p": [job]}, {"old": "p"}
+    dispatch._hand_out(list(order))
+    assert list(dispatch.running.values()) == [(job, "old")]
 
 
 def run_in_thread(work):

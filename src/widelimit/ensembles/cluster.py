@@ -184,8 +184,8 @@ class _Dispatch:
             if worker in busy or len(self.running) >= len(workers):
                 continue
             job = self._next(worker)
-            if job is None:
-                return
+            if job is None:  # which is for the worker that has compiled its program, wherever in the list that is
+                continue
             self.program[worker] = job.program
             future = self.client.submit(
                 compute,
