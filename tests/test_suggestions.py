@@ -149,7 +149,7 @@ def test_a_gradient_that_raises_the_loss_is_told():
 
     class Ascent(wl.GradientDescent):
         def pseudo_gradient(self, view, layer, above):
-            return -super().pseudo_gradient(view, layer, above)
+            return -30 * super().pseudo_gradient(view, layer, above)
 
     with pytest.warns(wl.RisingLossWarning, match="steps along a gradient do not do"):
-        wl.suggest_step_size(wl.MLP(2, wl.Tanh(), richness=2.0), small_task(8, 3), Ascent())
+        wl.suggest_step_size(wl.MLP(1, wl.Tanh(), richness=2.0), small_task(4, 3), Ascent())
