@@ -270,16 +270,14 @@ class Basis(eqx.Module):
             # What rounding left of the lasting rows is not small beside a tiny residual: a second pass removes it.
             again = overlap(residual, self.lasting)
             lasting, residual = lasting + again, residual - again @ self.lasting
-        held = self._held(x, residual, rows)
-        if held is not None:
-            residual = residual - held.coordinates @ held.rows
+        size = _mean_square(x)
+        held, residual = self._held(size, residual, rows)
 
         # 2. What is not known, in its principal directions: the fewest rows for the most of it.
         directions = self.remainder.directions(self, x, residual)
 
         # 3. A direction is worth a row if it is not small beside the vectors: weaker ones would fill the basis with
         #    sampling noise. After the first step, where all is new, few are added at a time; others wait as remainder.
-        size = _mean_square(x)
         largest = jnp.maximum(self.largest, size)
         wanted = jnp.sum(directions.power > limits.tolerance**2 * (largest if self.fading else size))
         allowed = jnp.where(self.filled == 0, len(directions.power), limits.growth)
@@ -302,14 +300,21 @@ class Basis(eqx.Module):
         )
         return coordinates, extended
 
-    def _held(self, x: Float[Array, "row source"], residual: Float[Array, "row source"], rows: Rows) -> Held | None:
-        """The rows that vectors keep to if they have faded: their own, and of a minibatch, which has no such, none."""
+    def _held(
+        self, size: Float[Array, ""], residual: Float[Array, "row source"], rows: Rows
+    ) -> tuple[Held | None, Float[Array, "row source"]]:
+        """The rows that vectors of this mean square keep to if they have faded, and what these miss of the residual.
+
+        They are the vectors' own; a minibatch, whose rows are empty by now, has none.
+        """
         if not self.fading or not len(self.passing):
-            return None
-        faded = _mean_square(x) < _FADED * self.largest
-        own = jnp.zeros_like(x) if rows.places is not None else rows.take(self.passing, len(x))
-        own = jnp.where(faded, own, 0)
-        return Held(faded, own, overlap(residual, own))
+            return None, residual
+        faded, count = size < _FADED * self.largest, len(residual)
+        if rows.places is not None:
+            return Held(faded, jnp.zeros_like(residual), jnp.zeros((count, count), residual.dtype)), residual
+        own = jnp.where(faded, rows.take(self.passing, count), 0)
+        coordinates = overlap(residual, own)
+        return Held(faded, own, coordinates), residual - coordinates @ own
 
     def append(
         self, x: Float[Array, "row source"], spare: Float[Array, "{self.field.matrices}*row sink"]
