@@ -54,9 +54,20 @@ def limited(monkeypatch, law, **options):
     return wl.limit(NET, TASK, **{"optimizer": wl.SGD(0.1), "steps": 3, "accuracy": 0.01} | options)
 
 
+def forgetting(law):
+    """The same, of which deferred weights warn that they forget what they learn."""
+
+    def truncated(**options):
+        if isinstance(options["width"], wl.Infinite):
+            warnings.warn("what was learned is forgotten", wl.TruncationWarning, stacklevel=1)
+        return law(**options)
+
+    return truncated
+
+
 def networks_first(monkeypatch, pace):
     """Networks are not expected to be far dearer, and a run of deferred weights is to take so many seconds."""
-    monkeypatch.setattr(limit_search.Search, "_networks_over_deferred", lambda search: 1.0)
+    monkeypatch.setattr(limit_search, "networks_over_deferred", lambda *problem: 1.0)
     monkeypatch.setattr(limit_search.Search, "_predicted_pace", lambda search, level: pace)
 
 
@@ -188,14 +199,7 @@ def test_it_is_tried_all_the_same_where_a_trial_is_little_of_what_is_left(monkey
 
 
 def test_deferred_weights_that_forget_are_left_for_networks(monkeypatch):
-    law = Law(spread=2.0)
-
-    def truncated(**options):
-        if isinstance(options["width"], wl.Infinite):
-            warnings.warn("what was learned is forgotten", wl.TruncationWarning, stacklevel=1)
-        return law(**options)
-
-    result = limited(monkeypatch, truncated, accuracy=0.03)
+    result = limited(monkeypatch, forgetting(Law(spread=2.0)), accuracy=0.03)
     assert "networks" in about(result)["route"]
     assert "ruled out" in about(result)["why"]
 
@@ -208,15 +212,8 @@ def test_a_large_bias_makes_networks_wider(monkeypatch):
 
 
 def test_truncation_rules_deferred_weights_out(monkeypatch):
-    law = Law(spread=2.0)
-
-    def truncated(**options):
-        if isinstance(options["width"], wl.Infinite):
-            warnings.warn("what was learned is forgotten", wl.TruncationWarning, stacklevel=1)
-        return law(**options)
-
     networks_first(monkeypatch, pace=0.0)
-    result = limited(monkeypatch, truncated, accuracy=0.03)
+    result = limited(monkeypatch, forgetting(Law(spread=2.0)), accuracy=0.03)
     assert "networks" in about(result)["route"]
     assert "ruled out" in about(result)["why"]
 

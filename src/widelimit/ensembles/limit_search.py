@@ -16,11 +16,14 @@ import xarray as xr
 from .. import formatting
 from ..checks import ArgumentError
 from ..faults import DivergenceWarning, LimitWarning
+from ..networks import Architecture
+from ..problem import Task
 from ..progress import progress_bar
 from ..results import SCHEMA, describe, described, versions
 from ..simulation import Simulation, initialize, train
 from ..weights import Finite, Infinite, Width
 from .levels import Level
+from .multiplications import multiplications, networks_over_deferred
 from .quantities import OF_A_FUNCTION, Quantities
 from .routes import Accuracy, Route, disagreement, extrapolated, single
 
@@ -29,8 +32,6 @@ _NARROW = 100
 
 _TOGETHER = 16  # networks in a call
 _ROUND = 20.0  # seconds, about, between two looks at what is reached
-_PRIOR = 2.25
-"""Of one neuron's share of the variance to one particle's, measured (see "What it costs"): until it is known."""
 _FAR_DEARER = 3.0
 """What networks have to take beside deferred weights, by their multiplications, to be tried last, or not at all."""
 
@@ -99,23 +100,18 @@ class Search:
 
     def pilot(self) -> None:
         """Try both ways on a few replicates, and take the cheaper one; what is far dearer may not be worth a trial."""
-        deferred = None
-        ratio = self._networks_over_deferred()
-        if ratio > _FAR_DEARER:
-            deferred = self._deferred()
-            if not deferred.failed:
-                self.route = deferred
-                refusal = self._networks_are_too_dear(deferred, ratio)
-                if refusal:
-                    self.why = refusal
-                    return
+        ratio = networks_over_deferred(*self._problem, self._first_widths(), self.simulation.width)
+        deferred = self._deferred() if ratio > _FAR_DEARER else None
+        if deferred is not None and not deferred.failed:
+            self.route, self.why = deferred, self._networks_are_too_dear(deferred, ratio)
+            if self.why:
+                return
         networks = self._networks()
         if networks is not None:
             self.route = networks
         if deferred is None:
-            refusal = self._deferred_is_too_dear(networks)
-            if refusal:
-                self.why = refusal
+            self.why = self._deferred_is_too_dear(networks)
+            if self.why:
                 return
             deferred = self._deferred()
         self._choose(networks, deferred)
@@ -165,30 +161,18 @@ class Search:
 
     def _predicted_pace(self, level: Level) -> float:
         """Seconds of a run of deferred weights by its multiplications, beside those of networks."""
-        return level.pace * self._multiplications(self.simulation.width) / self._multiplications(level.width)
+        own, networks = (multiplications(*self._problem, width) for width in (self.simulation.width, level.width))
+        return level.pace * own / networks
 
-    def _multiplications(self, width: Width) -> float:
-        """About how many a step takes."""
-        net, task = self.arguments["net"], self.arguments["task"]
-        rows = task.samples * task.outputs
-        each = 11 * width.size * (width.capacity or 0) if isinstance(width, Infinite) else 3 * width.size**2
-        return ((net.hidden_layers - 1) * each + width.size * rows) * rows
-
-    def _networks_over_deferred(self) -> float:
-        """What networks take for the same scatter, relative to deferred weights, by their multiplications."""
-        narrow, wide = self._first_widths()
-        # Of seconds c and variances σ² of the terms w q, the cheapest shares take (Σ |w| σ √c)² for a variance of one.
-        shares = [
-            weight * math.sqrt(_PRIOR * self._multiplications(width) / width.size)
-            for weight, width in ((1, narrow), (2, wide))
-        ]
-        return sum(shares) ** 2 * self.simulation.width.size / self._multiplications(self.simulation.width)
+    @property
+    def _problem(self) -> tuple[Architecture, Task]:
+        return self.arguments["net"], self.arguments["task"]
 
     def _networks_are_too_dear(self, deferred: Route, ratio: float) -> str:
         """Why networks are not even tried; empty where they are."""
         left, level = deferred.seconds_for(self.accuracy, self.names), deferred.levels[0]
-        runs = sum(2 * _TOGETHER * self._multiplications(width) for width in self._first_widths())
-        pilot = 2 * level.compiling + level.pace * runs / self._multiplications(level.width)
+        runs = sum(2 * _TOGETHER * multiplications(*self._problem, width) for width in self._first_widths())
+        pilot = 2 * level.compiling + level.pace * runs / multiplications(*self._problem, level.width)
         if pilot < 0.2 * left:
             return ""
         return (
