@@ -1,56 +1,36 @@
 """Simulations stepped by hand, what compiles, and the order in which random numbers are drawn."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_hand import NET, WIDTHS
 from helpers import RULES, of_which_fast, small_task
 
 import widelimit as wl
-from widelimit.simulation import grouping, initialization, step
+from widelimit.simulation import initialization, step
 from widelimit.weights.population import IndependentPopulation, MatchedPopulation, Population
-
-NET = wl.MLP(2, wl.Tanh())
-WIDTHS = {"finite": wl.Finite(13), "infinite": wl.Infinite(particles=300)}
-
 
 # --- stepping by hand
 
 
-@pytest.mark.parametrize(
-    "batches", [pytest.param(None, marks=pytest.mark.slow), wl.Batches(3)], ids=["full", "batches"]
-)
-@pytest.mark.parametrize("width", WIDTHS)
-def test_steps_by_hand_are_those_of_train(width, batches, monkeypatch):
-    """To the last bit, for a replicate that is not the first, with momentum, test points and everything recorded."""
-    monkeypatch.setattr(grouping, "replicates_together", lambda *arguments: 1)
-    task = small_task(samples=5, test_samples=2)
-    options = dict(
-        width=WIDTHS[width],
-        optimizer=wl.SGD(0.05, momentum=0.4, weight_decay=0.1),
-        steps=4,
-        batches=batches,
-        record=wl.Record(every=4, fields=True),
-        seed=3,
+@pytest.mark.parametrize("batches", [pytest.param("full", marks=pytest.mark.slow), "batches"])
+@pytest.mark.parametrize("width", ["finite", "infinite"])
+def test_steps_by_hand_are_those_of_train(width, batches):
+    """To the last bit: see `by_hand`."""
+    script = Path(__file__).with_name("by_hand.py")
+    environment = os.environ | {"XLA_FLAGS": ""}
+    process = subprocess.run(
+        [sys.executable, str(script), width, batches], env=environment, capture_output=True, text=True
     )
-    run = wl.train(NET, task, wl.KolenPollack(), replicates=2, **options).isel(replicate=1)
-    simulation = wl.initialize(NET, task, wl.KolenPollack(), **options)
-    state = simulation.start(replicate=1)
-    first = simulation.measure(state)
-    for steps in (1, 2, 1):
-        state = simulation.step(state, steps)
-    last = simulation.measure(state)
-    for measured, index in ((first, 0), (last, 1)):
-        for name in ("loss", "output", "error", "test_output", "test_loss", "ntk", "feature_kernel", "gradient_kernel"):
-            assert np.array_equal(measured[name], run[name].isel(step=index)), name
-    # Two programs compute these, which need not round alike.
-    np.testing.assert_allclose(last["final_preactivation"], run["final_preactivation"], rtol=1e-12, atol=1e-14)
-    assert int(last["step"]) == 4
-    assert float(last["time"]) == pytest.approx(0.2)
-    assert "replicate" not in last.dims
+    assert process.returncode == 0, process.stderr
 
 
 def test_a_state_is_never_changed():
