@@ -44,8 +44,9 @@ from .step_size import suggested
 _UNLEARNED = 0.003
 """Beyond this share of the power of updates, final losses were seen to be off by more than a per cent."""
 
-_UNRECOGNISED, _UNRECOGNISED_SCATTERED = 0.03, 0.01
-"""Up to this, K was seen to be off by less than a per cent; where it is scattered, losses too."""
+_UNRECOGNISED, _UNRECOGNISED_LOST = 0.03, 0.01
+"""Up to this, K was seen to be off by less than a per cent; the second where it may be answered by noise of its own or
+not at all: where it is scattered (losses too), or of several outputs, whose errors fade."""
 
 
 def train(
@@ -279,8 +280,8 @@ def _warn_of_rise(result: xr.Dataset) -> None:
 def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
     if not simulation.net.nonlinearity.linear:
-        scattered = scatters(False, simulation.settings.inputs.geometry.fields[:-1])
-        sentence, excess = _what_was_lost(result, _UNRECOGNISED_SCATTERED if scattered else _UNRECOGNISED)
+        lost = scatters(False, simulation.settings.inputs.geometry.fields[:-1]) or simulation.task.outputs > 1
+        sentence, excess = _what_was_lost(result, _UNRECOGNISED_LOST if lost else _UNRECOGNISED)
         if sentence:
             remedy = _what_would_do(result, simulation, excess)
             warnings.warn(f"{sentence} {remedy}", TruncationWarning, stacklevel=3)
