@@ -1,11 +1,12 @@
 """How often the rule that made a recording is named right: networks of finite width, judged by theory.
 
-    python benchmarks/recovery.py FOLDER [--setting NAME] [--only CONDITION ...] [--repetitions N] [--width N]
+    python benchmarks/recovery.py FOLDER [--setting NAME] [--only CONDITION ...] [--repetitions N] [--width N] [--ideal]
 
 Five rules (gradient descent, feedback alignment with ρ = 0 and ½, direct feedback alignment, Hebbian), γ0 of ½, 1 and
 2, every layer: networks of these are recorded, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Six sessions; twelve digits
 of two classes, tanh, L = 3 unless another setting is named. Candidates are kept in FOLDER. Prints the tables of
-docs/inference.md.
+docs/inference.md. `--ideal` records from the candidates' own Gaussian law in place of networks: the likelihood is then
+exact, and nothing could name more of them right.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scipy.special import softmax
 
 import widelimit as wl
 from widelimit.inference.candidates import log_prior
-from widelimit.inference.laws import stimuli_of
+from widelimit.inference.laws import law_of, stimuli_of
 from widelimit.inference.posterior import Judge, resamples
 from widelimit.inference.simulated import features_of, sampled
 from widelimit.inference.units import units_of
@@ -61,6 +62,7 @@ def settings() -> dict[str, Setting]:
     digits, sphere = wl.datasets.digits(samples=12, classes=(3, 8)), wl.datasets.sphere(samples=12, dimension=10)
     each = (
         Setting("digits", digits, wl.Tanh()),
+        Setting("sixteen", wl.datasets.digits(samples=16, classes=(3, 8)), wl.Tanh()),
         Setting("relu", digits, wl.ReLU(), rules=stable, step_size=0.015),
         Setting("two-layers", digits, wl.Tanh(), layers=2),
         Setting("sphere", sphere, wl.Tanh()),
@@ -75,6 +77,7 @@ CONDITIONS: dict[str, dict] = {
     "50 tracked": {"neurons": 50},
     "200 tracked": {"neurons": 200},
     "160 in each session": {"neurons": 160, "tracked": False},
+    "200 in each session": {"neurons": 200, "tracked": False},
     "50, gains": {"neurons": 50, "gain_spread": 0.7},
     "50, counts": {"neurons": 50, "poisson": True, "trials": 4, "noise": 2.0},
     "50, four trials": {"neurons": 50, "trials": 4, "noise": 2.0},
@@ -119,13 +122,25 @@ def recorded(
         return held["features"].astype(float), held["losses"]
 
 
-def recording(features: np.ndarray, losses: np.ndarray, layer: int, seed: int, neurons: int, **options) -> wl.Recording:
-    """A recording of one layer under a condition."""
+def of_the_law(grid: wl.Candidates, setting: Setting, name: str, richness: float, layer: int, width: int, seed: int):
+    """Features (session, stimulus, neuron) of neurons that a candidate's Gaussian law draws."""
+    rule = setting.rules[name]
+    member = next(each for each in grid.members() if (each.rule, each.richness, each.layer) == (rule, richness, layer))
+    law = law_of(member, grid, np.arange(setting.task.samples), np.array(SESSIONS, float))
+    draws = np.random.default_rng([4, seed]).normal(size=(law.factor.shape[1], width))
+    return (law.mean[:, None] + law.factor @ draws).reshape(len(SESSIONS), setting.task.samples, width)
+
+
+def recording(features: np.ndarray, losses: np.ndarray, seed: int, neurons: int, **options) -> wl.Recording:
+    """A recording of one layer, whose features are (session, stimulus, neuron), under a condition."""
     times = options.pop("times", "known")
     tracked = options.pop("tracked", True)
     noise, trials = options.pop("noise", 0.5), options.pop("trials", 1)
     random = np.random.default_rng(seed)
-    values = sampled(features[:, layer - 1], neurons, noise, trials, tracked, random, **options)
+    together = tracked or neurons * len(features) <= features.shape[2]
+    if not together:  # then some are met again by chance, of which nobody knows
+        features = np.stack([session[:, random.permutation(features.shape[2])] for session in features])
+    values = sampled(features, neurons, noise, trials, tracked or not together, random, **options)
     known = {"steps": SESSIONS} if times == "known" else {}
     if times == "performance":
         known = {"performance": losses[1:] / losses[0]}
@@ -144,7 +159,9 @@ def judged(made: wl.Recording, grid: wl.Candidates, laws: dict) -> tuple[list, d
     return members, {"resampled": resampled, "plain": softmax(by_unit.sum(axis=1) + prior)}
 
 
-def row(condition: str, setting: Setting, grid: wl.Candidates, folder: Path, repetitions: int, width: int) -> str:
+def row(
+    condition: str, setting: Setting, grid: wl.Candidates, folder: Path, repetitions: int, width: int, ideal: bool
+) -> str:
     """One row of the table."""
     began, laws = time.perf_counter(), {}
     scores, confusions = [], {}
@@ -152,8 +169,12 @@ def row(condition: str, setting: Setting, grid: wl.Candidates, folder: Path, rep
     order = np.random.default_rng(7).permutation(len(cases))
     for repetition in range(repetitions):
         name, richness, layer = cases[order[repetition % len(cases)]]
-        features, losses = recorded(setting, name, richness, width, repetition // len(cases), folder)
-        made = recording(features, losses, layer, repetition, **CONDITIONS[condition])
+        if ideal:
+            features, losses = of_the_law(grid, setting, name, richness, layer, width, repetition), np.ones(1)
+        else:
+            features, losses = recorded(setting, name, richness, width, repetition // len(cases), folder)
+            features = features[:, layer - 1]
+        made = recording(features, losses, repetition, **CONDITIONS[condition])
         members, posteriors = judged(made, grid, laws)
         labels = np.array([member.family for member in members])
         truth, score = type(setting.rules[name]).__name__, {}
@@ -198,7 +219,7 @@ def none_of_these(setting: Setting, folder: Path, repetitions: int, width: int) 
                 for session in other[1:]:
                     turned.append(np.sqrt(0.8) * turned[-1] + np.sqrt(0.2) * session)
                 features = np.stack(turned)
-            made = recording(features, losses, layer, repetition, neurons=200)
+            made = recording(features[:, layer - 1], losses, repetition, neurons=200)
             posterior = wl.infer(made, others, refine=False, check=19, check_width=width, progress=False)
             rejected.append(not bool(posterior["fits"]))
         print(f"| {kind} | {sum(rejected)} of {len(rejected)} |", flush=True)
@@ -211,6 +232,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[*CONDITIONS, "none"])
     parser.add_argument("--repetitions", type=int, default=45)
     parser.add_argument("--width", type=int, default=1000)
+    parser.add_argument("--ideal", action="store_true")
     options = parser.parse_args()
     setting = settings()[options.setting]
     grid = candidates(setting, options.folder)
@@ -218,7 +240,9 @@ def main() -> None:
     print("| recorded | rule right | plain | sure and right | plain | layer | γ0 near | taken for | ".strip())
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for condition in (name for name in options.only if name in CONDITIONS):
-        print(row(condition, setting, grid, options.folder, options.repetitions, options.width), flush=True)
+        print(
+            row(condition, setting, grid, options.folder, options.repetitions, options.width, options.ideal), flush=True
+        )
     if "none" in options.only:
         none_of_these(setting, options.folder, max(4, options.repetitions // 2), options.width)
 

@@ -94,6 +94,9 @@ class Defaults(SphinxDirective):
         least = deferred.default_truncation(False, 1, long).capacity
         particles = deferred.PARTICLES
         enough = f"{particles}, or as many as have room"
+        two, three = (deferred.default_truncation(False, 20, long, outputs).capacity // 20 for outputs in (2, 3))
+        most = deferred.default_truncation(False, 40, long, 3).capacity
+        finest = deferred.default_truncation(False, 10, long, capacity=long).tolerance
         filters = deferred.default_truncation(False, many, long, scatter=True)
         rows = [
             "| | nonlinear networks | convolutional networks, A positions | deep linear networks |",
@@ -101,7 +104,10 @@ class Defaults(SphinxDirective):
             f"| `particles` S | {enough} | {particles} | {enough} |",
             f"| `capacity` | {curved.capacity // many} P, at least {least} "
             f"| {filters.capacity // many} P A, at least {least} | P + {straight.capacity - many} |",
-            f"| `tolerance` | {curved.tolerance:g} | {filters.tolerance:g} | {straight.tolerance:g} |",
+            f"| with 2 outputs, with more | {two} P, {three} P, up to {most}; or what one takes "
+            "| as with one | as with one |",
+            f"| `tolerance` | {curved.tolerance:g}; with more room {curved.tolerance * curved.capacity / many:g} "
+            f"P / capacity, at least {finest:g} | {filters.tolerance:g} | {straight.tolerance:g} |",
             f"| `growth` | P | capacity / {filters.capacity // filters.growth} | P |",
         ]
         return self.parse_text_to_nodes("\n".join(rows))

@@ -234,3 +234,24 @@ def test_ten_classes_are_learned_to_the_end(steps, batches):
     means, errors = [each.mean() for each in kernels], [each.std(ddof=1) / len(each) ** 0.5 for each in kernels]
     # Networks of this width are half a per cent from the limit.
     assert abs(means[0] - means[1]) < 3 * np.hypot(*errors) + 0.01 * means[1]
+
+
+def test_errors_that_fade_and_go_on_teaching():
+    """Under cross-entropy K rises and falls again, by what is learned from errors that have become small and turn."""
+    digits = wl.datasets.digits(6, classes=range(10))
+    task, net = wl.Task(digits.x, digits.y, loss=wl.SoftmaxCrossEntropy()), wl.MLP(3, wl.Tanh())
+    options = {
+        "optimizer": wl.SGD(0.4),
+        "steps": 80,
+        "record": wl.Record(every=20, kernels=("ntk",)),
+        "precision": "float32",
+        "progress": False,
+    }
+    limit = wl.train(net, task, replicates=4, **options)
+    networks = wl.train(net, task, width=800, replicates=24, **options)
+    kernels = [np.einsum("rtssoo->rt", run["ntk"].values) for run in (limit, networks)]
+    means, errors = zip(
+        *((each.mean(axis=0), each.std(axis=0, ddof=1) / len(each) ** 0.5) for each in kernels), strict=True
+    )
+    assert all(each[1] > 1.15 * each[-1] for each in means)
+    assert abs(means[0] - means[1])[-1] < 3 * np.hypot(*errors)[-1] + 0.005 * means[1][-1]

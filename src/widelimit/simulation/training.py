@@ -333,5 +333,5 @@ def _what_would_do(result: xr.Dataset, simulation: Simulation, excess: float) ->
     particles = max(simulation.room().particles(capacity), width.size)
     return (
         f"The basis was full: {width.capacity} directions for {task.samples} {rows}. Pass "
-        f"Infinite({particles}, capacity={capacity})." + planning.networks_instead(task.samples, width.size)
+        f"Infinite({particles}, capacity={capacity})." + planning.networks_instead(task.samples)
     )

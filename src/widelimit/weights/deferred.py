@@ -232,7 +232,7 @@ PARTICLES = 4000
 
 
 def default_truncation(
-    linear: bool, rows: int, most: int, scatter: bool = False, capacity: int | None = None
+    linear: bool, rows: int, most: int, outputs: int = 1, scatter: bool = False, capacity: int | None = None
 ) -> Truncation:
     """What is kept unless a user says otherwise, where so many `rows` are sent at a step, and `most` can be kept.
 
@@ -241,12 +241,16 @@ def default_truncation(
     """
     if capacity is None:
         # What is scattered loses its correlations with other rows, so that more is kept, at every step.
-        # For vectors that pass, 5 rows a sample are too few under direct feedback, and 7 are enough.
-        capacity = min(most, rows + 200 if linear else max((10 if scatter else 8) * rows, 48))
+        # For vectors that pass, 5 rows a sample are too few under direct feedback, and 7 are enough. Errors of several
+        # outputs turn while they fade, and each direction teaches features of its own: where that is cheap, more.
+        several = min(8 * min(outputs, 3) * rows, 480)
+        capacity = min(most, rows + 200 if linear else max(10 * rows, 48) if scatter else max(8 * rows, several, 48))
     if linear:
         return Truncation(capacity=capacity, tolerance=1e-10, growth=rows)
     if scatter:
         return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5))
     # What is new while errors are large is kept whole: a direction with a per cent of the power carries the update of
-    # what is left to learn, where that is in the small modes of the kernel.
-    return Truncation(capacity=capacity, tolerance=0.02, growth=rows)
+    # what is left to learn, where that is in the small modes of the kernel. Where there is more room than that takes,
+    # weaker ones use it.
+    tolerance = min(0.02, max(0.02 * 8 * max(rows, 6) / max(capacity, 1), 0.005))
+    return Truncation(capacity=capacity, tolerance=tolerance, growth=rows)
