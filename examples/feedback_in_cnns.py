@@ -13,20 +13,19 @@ is run at infinite width as well.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from studies import Study, command, complete, mean_and_error, where_fallen, with_error
+from studies import Runs, Study, command, mean_and_error, where_fallen, with_error
 from tqdm import tqdm
 
 import widelimit as wl
-from widelimit.paper import computed_once
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ NETWORKS = {
     "locally connected": wl.CNN(2, wl.Tanh(), 6.0, filter_scale=1 / 3, pool=2, shared=False),
     "convolutional": wl.CNN(2, wl.Tanh(), 4.0, filter_scale=1 / 3, pool=2),
 }
-CHECKED = ("fully connected", "convolutional")
+CHECKED, CHECKED_RULES = ("fully connected", "convolutional"), ("ρ = 0", "DFA", "GD")
 
 
 def rules(plan: Plan) -> dict[str, wl.Rule]:
@@ -81,30 +80,33 @@ def problem(plan: Plan, network: str, samples: int, index: int) -> tuple[wl.Task
     return task, wl.suggest_step_size(NETWORKS[network], task, safety=0.2)
 
 
-def train(
-    plan: Plan, network: str, rule: str, index: int, folder: Path, *, samples: int | None = None, **options: Any
-) -> xr.Dataset:
-    """One run of one draw of the training set, kept in `folder`."""
-    arguments: dict[str, Any] = {
+def call(plan: Plan, network: str, rule: str, index: int, samples: int | None = None, **options: Any) -> dict[str, Any]:
+    """The arguments of `train` for one run of one draw of the training set."""
+    task, step_size = problem(plan, network, plan.samples if samples is None else samples, index)
+    return {
         "net": NETWORKS[network],
+        "task": task,
         "rule": rules(plan)[rule],
         "width": plan.width,
+        "optimizer": wl.SGD(step_size),
         "steps": plan.steps,
         "record": wl.Record(every=plan.record_every),
         "replicates": plan.replicates,
         "seed": index,  # other networks for each draw, whose errors over draws are then those of both
         "precision": "float32",
     } | options
-    samples = plan.samples if samples is None else samples
-    data = {"classes": plan.classes, "samples": samples, "test_samples": plan.test_samples, "draw": index}
 
-    def make() -> xr.Dataset:
-        task, step_size = problem(plan, network, samples, index)
-        return wl.train(task=task, optimizer=wl.SGD(step_size), progress=False, **arguments)
 
-    width = "infinite width" if isinstance(arguments["width"], wl.Infinite) else f"width {arguments['width']}"
-    path = folder / f"{network}, {rule}, draw {index}, {samples} samples, {width}.nc"
-    return complete(computed_once(path, arguments | data, make))
+def calls(plan: Plan) -> dict[tuple[str, str, int | str], dict[str, Any]]:
+    """All runs by network, rule and draw; those of the check by network, rule and what they are."""
+    small = {"samples": plan.check_samples, "steps": plan.check_steps}
+    limit = {"width": wl.Infinite(particles=plan.particles), "replicates": 2}
+    widths = {"networks": {"replicates": 12}, "infinite width": limit}
+    checks = itertools.product(CHECKED, CHECKED_RULES, widths)
+    each = list(itertools.product(NETWORKS, rules(plan), range(plan.draws)))
+    return {case: call(plan, *case) for case in tqdm(each, unit=" runs", desc="step sizes")} | {
+        (network, rule, kind): call(plan, network, rule, 0, **small, **widths[kind]) for network, rule, kind in checks
+    }
 
 
 def measure(plan: Plan, run: xr.Dataset) -> dict[str, float]:
@@ -126,17 +128,12 @@ def measure(plan: Plan, run: xr.Dataset) -> dict[str, float]:
     return trained | {f"initial alignment {layer}": float(series[f"alignment {layer}"][0]) for layer in (1, 2)}
 
 
-def study(plan: Plan, folder: Path) -> dict[tuple[str, str], list[dict[str, float]]]:
+def study(plan: Plan, runs: Runs) -> dict[tuple[str, str], list[dict[str, float]]]:
     """All runs at finite width, measured: for each network and rule a list over draws."""
     measured: dict[tuple[str, str], list[dict[str, float]]] = {}
-    with tqdm(total=len(NETWORKS) * len(rules(plan)) * plan.draws, unit=" runs") as bar:
-        for network in NETWORKS:
-            for rule in rules(plan):
-                for index in range(plan.draws):
-                    bar.set_description(f"{network}, {rule}")
-                    run = train(plan, network, rule, index, folder)
-                    measured.setdefault((network, rule), []).append(measure(plan, run))
-                    bar.update()
+    cases = list(itertools.product(NETWORKS, rules(plan), range(plan.draws)))
+    for network, rule, index in tqdm(cases, unit=" runs", desc="measured"):
+        measured.setdefault((network, rule), []).append(measure(plan, runs((network, rule, index))))
     for network, rule in measured:
         for run, descent in zip(measured[network, rule], measured[network, "GD"], strict=True):  # of the same draw
             run["test error − GD's"] = run["test error"] - descent["test error"]
@@ -145,19 +142,15 @@ def study(plan: Plan, folder: Path) -> dict[tuple[str, str], list[dict[str, floa
     return measured
 
 
-def check(plan: Plan, folder: Path) -> str:
+def check(plan: Plan, runs: Runs) -> str:
     """A Markdown table: a smaller problem at infinite width beside networks, alignment and loss at the last step."""
     lines = [
         "| network | rule | quantity | networks | infinite width | standard errors | dropped |",
         "|---|---|---|---|---|---|---|",
     ]
     for network in CHECKED:
-        for rule in ("ρ = 0", "DFA", "GD"):
-            small = {"samples": plan.check_samples, "steps": plan.check_steps}
-            finite = train(plan, network, rule, 0, folder, **small, replicates=12)
-            limit = train(
-                plan, network, rule, 0, folder, **small, width=wl.Infinite(particles=plan.particles), replicates=2
-            )
+        for rule in CHECKED_RULES:
+            finite, limit = (runs((network, rule, kind)) for kind in ("networks", "infinite width"))
             dropped = float(limit["forward_dropped_fraction"].mean(("step", "replicate")).max())
             for name, values in (
                 ("loss", lambda run: run["loss"].isel(step=-1)),
@@ -232,4 +225,4 @@ def picture(plan: Plan, measured: dict) -> Figure:
 
 
 if __name__ == "__main__":
-    command(__doc__, Study(Plan(), QUICK, study, table, picture, check), "widelimit-feedback")
+    command(__doc__, Study(Plan(), QUICK, calls, study, table, picture, check), "widelimit-feedback")

@@ -12,20 +12,19 @@ the lowest that they reach.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from studies import Study, command, complete, first_below, mean_and_error, where_fallen, with_error
+from studies import Runs, Study, command, first_below, mean_and_error, where_fallen, with_error
 from tqdm import tqdm
 
 import widelimit as wl
-from widelimit.paper import computed_once
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Plan:
 
 QUICK = Plan(draws=2, samples=20, test_samples=60, richness=(0.05, 2.0), particles=1500, steps=40, record_every=4)
 LAZY = 0.0
+NETWORKS = -1  # in the place of a draw: networks of finite width that learn the first one
 RULES = {
     "gradient descent": wl.GradientDescent(),
     "feedback alignment, ρ = ½": wl.FeedbackAlignment(0.5),
@@ -79,28 +79,35 @@ def step_size(plan: Plan, rule: str, richness: float, task: wl.Task) -> float:
     return lazy / max(1.0, richness)
 
 
-def solve(plan: Plan, rule: str, richness: float, index: int, folder: Path, **options: Any) -> xr.Dataset:
-    """One run, or its lazy limit."""
-    task, net = draw(plan, index), network(plan, rule, richness)
-    optimizer = wl.SGD(step_size(plan, rule, richness, task))
-    if richness == LAZY:
-        return wl.theory.lazy(net, task, RULES[rule], optimizer=optimizer, steps=plan.steps, kernels=(), progress=False)
-    arguments: dict[str, Any] = {
-        "net": net,
+def call(plan: Plan, rule: str, richness: float, index: int, **options: Any) -> dict[str, Any]:
+    """The arguments of `train` for one run."""
+    task = draw(plan, index)
+    return {
+        "net": network(plan, rule, richness),
+        "task": task,
         "rule": RULES[rule],
         "width": wl.Infinite(particles=plan.particles),
+        "optimizer": wl.SGD(step_size(plan, rule, richness, task)),
         "steps": plan.steps,
         "record": wl.Record(every=plan.record_every),
         "replicates": plan.replicates,
         "precision": "float32",
     } | options
-    name = "".join(f", {key} {value}" for key, value in options.items())
-    run = computed_once(
-        folder / f"{rule}, γ0 = {richness:g}, draw {index}{name}.nc",
-        arguments | {"samples": plan.samples, "test_samples": plan.test_samples, "draw": index},
-        lambda: wl.train(task=task, optimizer=optimizer, progress=False, **arguments),
-    )
-    return complete(run)
+
+
+def calls(plan: Plan) -> dict[tuple[str, float, int], dict[str, Any]]:
+    """All runs of the study by rule, γ0 and draw; the networks of the check are a draw before the first."""
+    cases = list(itertools.product(RULES, plan.richness, range(plan.draws)))
+    large = {"width": plan.check_width, "replicates": plan.check_networks}
+    checks = {(rule, max(plan.richness), NETWORKS): call(plan, rule, max(plan.richness), 0, **large) for rule in RULES}
+    return {case: call(plan, *case) for case in tqdm(cases, unit=" runs", desc="step sizes")} | checks
+
+
+def lazy(plan: Plan, rule: str, index: int) -> xr.Dataset:
+    """The limit γ0 → 0 of one run, which is not worth keeping."""
+    task, net = draw(plan, index), network(plan, rule, LAZY)
+    optimizer = wl.SGD(step_size(plan, rule, LAZY, task))
+    return wl.theory.lazy(net, task, RULES[rule], optimizer=optimizer, steps=plan.steps, kernels=(), progress=False)
 
 
 def measure(plan: Plan, run: xr.Dataset) -> dict[str, np.ndarray]:
@@ -117,17 +124,13 @@ def measure(plan: Plan, run: xr.Dataset) -> dict[str, np.ndarray]:
     return {name: values.values for name, values in series.items()}
 
 
-def study(plan: Plan, folder: Path) -> dict[tuple[str, float], list[dict[str, np.ndarray]]]:
+def study(plan: Plan, runs: Runs) -> dict[tuple[str, float], list[dict[str, np.ndarray]]]:
     """All runs, measured: for each rule and γ0 a list over draws."""
     measured: dict[tuple[str, float], list[dict[str, np.ndarray]]] = {}
-    with tqdm(total=len(RULES) * (len(plan.richness) + 1) * plan.draws, unit=" runs") as bar:
-        for rule in RULES:
-            for richness in (LAZY, *plan.richness):
-                for index in range(plan.draws):
-                    bar.set_description(f"{rule}, γ0 = {richness:g}")
-                    run = solve(plan, rule, richness, index, folder)
-                    measured.setdefault((rule, richness), []).append(measure(plan, run))
-                    bar.update()
+    cases = list(itertools.product(RULES, (LAZY, *plan.richness), range(plan.draws)))
+    for rule, richness, index in tqdm(cases, unit=" runs", desc="measured"):
+        run = lazy(plan, rule, index) if richness == LAZY else runs((rule, richness, index))
+        measured.setdefault((rule, richness), []).append(measure(plan, run))
     return measured
 
 
@@ -162,7 +165,7 @@ def table(plan: Plan, measured: dict) -> str:
     return "\n".join(lines) + "\n\nTest errors in per cent."
 
 
-def check(plan: Plan, folder: Path) -> str:
+def check(plan: Plan, runs: Runs) -> str:
     """A Markdown table: the richest γ0 of every rule on one draw beside networks, where the training loss has fallen.
 
     Outputs are averages over networks. Their distance from those at infinite width, relative to their size, stands
@@ -172,8 +175,7 @@ def check(plan: Plan, folder: Path) -> str:
     heads = ["test loss, networks", "∞", "test error, networks", "∞", "distance of outputs", "noise"]
     lines = [f"| rule, γ0 = {richness:g} | {' | '.join(heads)} |", "|---|---|---|---|---|---|---|"]
     for rule in RULES:
-        limit = solve(plan, rule, richness, 0, folder)
-        networks = solve(plan, rule, richness, 0, folder, width=plan.check_width, replicates=plan.check_networks)
+        limit, networks = (runs((rule, richness, index)) for index in (0, NETWORKS))
         measured = [measure(plan, run) for run in (networks, limit)]
         step = stop_of(plan, measured[1])
         outputs = [run["test_output"].isel(step=step) for run in (networks, limit)]
@@ -225,4 +227,4 @@ def picture(plan: Plan, measured: dict) -> Figure:
 
 
 if __name__ == "__main__":
-    command(__doc__, Study(Plan(), QUICK, study, table, picture, check), "widelimit-generalisation")
+    command(__doc__, Study(Plan(), QUICK, calls, study, table, picture, check), "widelimit-generalisation")

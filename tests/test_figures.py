@@ -17,7 +17,7 @@ import xarray as xr
 import widelimit as wl
 from widelimit import paper
 from widelimit.cli import main
-from widelimit.paper import claims, computed, computed_once, estimates, store, style
+from widelimit.paper import claims, computed, estimates, store, style
 from widelimit.paper.base import PaperFigure, chosen, stated
 from widelimit.paper.estimates import Estimate
 
@@ -237,20 +237,14 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
 
 
 def test_what_was_computed_with_other_parameters_or_versions_is_computed_again(tmp_path, monkeypatch):
-    calls = []
-
-    def compute():
-        calls.append(None)
-        return xr.Dataset({"x": float(len(calls))})
-
-    def read(**parameters):
-        return float(computed_once(tmp_path / "x.nc", parameters, compute)["x"])
-
-    assert [read(net=wl.MLP(1, wl.Tanh()), widths=(1, 2)) for _ in range(2)] == [1.0, 1.0]
-    assert read(net=wl.MLP(1, wl.ReLU()), widths=(1, 2)) == 2.0
-    assert read(net=wl.MLP(1, wl.ReLU()), widths=(1, 3)) == 3.0
+    toy = Toy()
+    for times, parameters in ((1, Small()), (2, Small(size=2)), (3, Small())):
+        computed(toy.figure(parameters), tmp_path)
+        assert toy.calls == times * ["one", "two"]
     monkeypatch.setattr(store, "versions", lambda: {"widelimit": "another"})
-    assert [read(net=wl.MLP(1, wl.ReLU()), widths=(1, 3)) for _ in range(2)] == [4.0, 4.0]
+    for _ in range(2):
+        computed(toy.figure(), tmp_path)
+        assert toy.calls == 4 * ["one", "two"]
 
 
 def test_an_interruption_keeps_what_was_finished(tmp_path):

@@ -11,7 +11,7 @@ import importlib
 from ..checks import ArgumentError
 from .base import PaperFigure
 from .claims import Claim
-from .store import computed, computed_once
+from .store import computed
 
 NUMBERS = (1, 2, 3, 4, 5, 6, 7)
 """The numbers of the paper's figures."""
@@ -24,4 +24,4 @@ def figure(number: int) -> PaperFigure:
     return importlib.import_module(f".figure{number}", __name__).FIGURE
 
 
-__all__ = ["NUMBERS", "Claim", "PaperFigure", "computed", "computed_once", "figure"]
+__all__ = ["NUMBERS", "Claim", "PaperFigure", "computed", "figure"]

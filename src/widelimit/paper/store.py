@@ -18,19 +18,6 @@ from .base import PaperFigure, Results
 _KEY = "computed_with"
 
 
-def computed_once(path: Path, parameters: Mapping[str, Any], compute: Callable[[], xr.Dataset]) -> xr.Dataset:
-    """What `compute()` returns, read back from the file at `path` where an earlier call left it.
-
-    **Arguments:** `path`, whose folder exists; `parameters`: all that the result depends on, as numbers, words,
-    networks, rules and the like by name. A file that was written with others, or by other versions of the libraries, or
-    that is not whole, is replaced.
-
-    **Returns:** the result, with `seconds` that it took among its attributes.
-    """
-    result = _kept(path, parameters)
-    return _kept_anew(path, parameters, compute) if result is None else result
-
-
 def computed(
     figure: PaperFigure,
     folder: Path,

@@ -86,8 +86,8 @@ def networks_instead(samples: int) -> str:
         return ""
     width = max(500, 100 * math.ceil(samples / 100))
     return (
-        f" With so many samples a few networks of {width} and {2 * width} neurons, extrapolated in 1/N, are the cheaper "
-        "way to the same limit."
+        f" With so many samples a few networks of {width} and {2 * width} neurons, extrapolated in 1/N, are the "
+        "cheaper way to the same limit."
     )
 
 
