@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -216,7 +215,7 @@ def memory_parts(
 def shapes(program: Program, settings: Settings, rule: Rule) -> tuple[State, dict[str, Any]]:
     """The shapes and types of a state and of what is measured of it; nothing is drawn or allocated."""
     state = jax.eval_shape(lambda settings: step.start(program, settings, rule, None), settings)
-    _, record = jax.eval_shape(functools.partial(step.advance, program), settings, state)
+    _, record = step.compiled_advance.eval_shape(program, settings, state)  # traced once, for the run too
     return state, record
 
 
