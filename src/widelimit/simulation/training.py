@@ -48,6 +48,11 @@ _UNRECOGNISED, _UNRECOGNISED_LOST = 0.03, 0.01
 """Up to this, K was seen to be off by less than a per cent; the second where it may be answered by noise of its own or
 not at all: where it is scattered (losses too), or of several outputs, whose errors fade."""
 
+_SLOWER = 0.45
+"""Beyond this product of the share of what is sent backward last and the logarithm of the fall of the loss, losses were
+seen to be off by more than a tenth of themselves."""
+_REST = 1e-10  # the share of a loss below which nobody asks by how much it is off
+
 
 def train(
     net: Architecture,
@@ -280,10 +285,14 @@ def _warn_of_rise(result: xr.Dataset) -> None:
 def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     """Warn if the bases of a run at infinite width were too small for it."""
     if not simulation.net.nonlinearity.linear:
-        lost = scatters(False, simulation.settings.inputs.geometry.fields[:-1]) or simulation.task.outputs > 1
-        sentence, excess = _what_was_lost(result, _UNRECOGNISED_LOST if lost else _UNRECOGNISED)
+        scatter, several = scatters(False, simulation.settings.inputs.geometry.fields[:-1]), simulation.task.outputs > 1
+        sentence, excess = _what_was_lost(result, _UNRECOGNISED_LOST if scatter or several else _UNRECOGNISED)
+        more = 4 if scatter and excess >= 3 else 2
+        if not sentence and several and not scatter:
+            sentence, excess = _how_much_slower(result)
+            more = 4 if excess >= 3 else 2
         if sentence:
-            remedy = _what_would_do(result, simulation, excess)
+            remedy = _what_would_do(result, simulation, more)
             warnings.warn(f"{sentence} {remedy}", TruncationWarning, stacklevel=3)
         return
     names = [f"{way}_dropped_fraction" for way in ("forward", "backward") if f"{way}_dropped_fraction" in result]
@@ -318,18 +327,38 @@ def _what_was_lost(result: xr.Dataset, most_unrecognised: float) -> tuple[str, f
     return "", 0.0
 
 
-def _what_would_do(result: xr.Dataset, simulation: Simulation, excess: float) -> str:
-    """The width that loses less, where `excess` times as much was lost as may be."""
+def _how_much_slower(result: xr.Dataset) -> tuple[str, float]:
+    """What faded errors of several outputs left without an answer, as [`_what_was_lost`]: late losses are too large.
+
+    Where a share s of what is sent backward is lost, a loss that should fall by a factor e^x falls by e^(x − a s x); a
+    was a quarter where it was measured.
+    """
+    if "backward_dropped_fraction" not in result or not result["backward_dropped_fraction"].size:
+        return "", 0.0
+    losses = result["loss"].mean("replicate").values
+    lost = float(result["backward_dropped_fraction"].isel(step=-1).mean("replicate").max())
+    fell = float(losses[-1] / losses[0]) if losses[0] > 0 else 1.0
+    if not _REST < fell < 1 or lost * math.log(1 / fell) < _SLOWER:
+        return "", 0.0
+    return (
+        f"Of what is sent backward at the end, {lost:.2g} has no direction that is kept: the loss, which has fallen to "
+        f"{fell:.1g} of its start, can be too large by more than a tenth; kernels are hardly touched."
+    ), lost * math.log(1 / fell) / _SLOWER
+
+
+def _what_would_do(result: xr.Dataset, simulation: Simulation, more: int) -> str:
+    """The width that loses less, by so many times `more` directions where all are taken."""
     width, task = simulation.width, simulation.task
     assert isinstance(width, Infinite)
     sizes = [float(result[name].max()) for name in ("forward_basis_size", "backward_basis_size") if name in result]
     if max(sizes) < (width.capacity or 0):
         return f"Pass Infinite(..., tolerance={(width.tolerance or 0) / 4:g})."
     positions = simulation.settings.inputs.geometry.positions
+    capacity, rows = more * (width.capacity or 0), "samples"
     if positions > 1:
-        capacity, rows = (2 if excess < 3 else 4) * (width.capacity or 0), f"samples of {positions} positions"
+        rows = f"samples of {positions} positions"
     else:
-        capacity, rows = max(8 * task.samples, 2 * (width.capacity or 0)), "samples"
+        capacity = max(8 * task.samples, capacity)
     particles = max(simulation.room().particles(capacity), width.size)
     return (
         f"The basis was full: {width.capacity} directions for {task.samples} {rows}. Pass "
