@@ -102,11 +102,13 @@ def calls(plan: Plan) -> dict[tuple[str, str, int | str], dict[str, Any]]:
     small = {"samples": plan.check_samples, "steps": plan.check_steps}
     limit = {"width": wl.Infinite(particles=plan.particles), "replicates": 2}
     widths = {"networks": {"replicates": 12}, "infinite width": limit}
-    checks = itertools.product(CHECKED, CHECKED_RULES, widths)
+    made: dict[tuple[str, str, int | str], dict[str, Any]] = {}
     each = list(itertools.product(NETWORKS, rules(plan), range(plan.draws)))
-    return {case: call(plan, *case) for case in tqdm(each, unit=" runs", desc="step sizes")} | {
-        (network, rule, kind): call(plan, network, rule, 0, **small, **widths[kind]) for network, rule, kind in checks
-    }
+    for network, rule, index in tqdm(each, unit=" runs", desc="step sizes"):
+        made[network, rule, index] = call(plan, network, rule, index)
+    for network, rule, kind in itertools.product(CHECKED, CHECKED_RULES, widths):
+        made[network, rule, kind] = call(plan, network, rule, 0, **small, **widths[kind])
+    return made
 
 
 def measure(plan: Plan, run: xr.Dataset) -> dict[str, float]:
