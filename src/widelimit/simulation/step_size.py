@@ -41,6 +41,8 @@ _LOOKS = 8
 """How often it is looked at in a piece within which its loss rises."""
 
 _MOST_STEPS, _MOST_TRIALS = 2000, 16
+_OTHERS = 12
+"""Networks that have to agree where the loss of one rose at larger steps and the rule follows no gradient."""
 _RISE = 1.05
 """A loss that exceeds its start by this factor has risen."""
 
@@ -68,8 +70,10 @@ def suggest_step_size(
     K grows as features are learned, many times over where training is rich. A network of 128 neurons a layer therefore
     tries the step size, for 252 steps or until its loss is a hundredth, and the step size is lowered until its loss
     never exceeds its start by 5 %, and η λ stays below half of 2(1 + β) (below `safety` times it, if that is more) for
-    the largest |λ| of its K(t) ∂²ℓ/∂f² all along. Of a task with more than 200 samples it learns as many, by larger
-    steps in proportion. It takes seconds, most of them to compile its step.
+    the largest |λ| of its K(t) ∂²ℓ/∂f² all along. Where its loss rose at larger steps and the rule follows no
+    gradient, eleven other networks try the result, because such a rise has no bound and they differ in it. Of a task
+    with more than 200 samples the network learns as many, by larger steps in proportion. It takes seconds, most of them
+    to compile its step.
 
     **Arguments:** as for `train`; `safety` in (0, 1]; `pilot`: whether to try the step size; `seed` of the small
     networks; `progress` shows bars, by default on a terminal only.
@@ -215,16 +219,24 @@ class _Trials:
             if not (gradient or stable):  # so small that the time of the rise is out of reach
                 break
             if size * trial.growth <= 1.001 * limit:
-                return size, None
+                # Without a gradient a loss that begins to rise has no bound, and networks differ in when it does.
+                others = range(1, 1 if gradient or not rises else _OTHERS)
+                if all(
+                    self.run(size, until, replicate).rose_at is None
+                    for replicate, _ in zip(others, turns, strict=False)
+                ):
+                    return size, None
+                size /= 2
+                continue
             size = limit / trial.growth
         if stable or not rises:
             return size, None
         return size if gradient else first, rises[-1]
 
-    def run(self, size: float, until: float) -> _Trial:
+    def run(self, size: float, until: float, replicate: int = 0) -> _Trial:
         """A run with steps of one size, at least up to the time `until` if that takes no more than `_MOST_STEPS`."""
         simulation = self.simulation.with_step_size(size / self.share)
-        state, growth, done, piece = simulation.start(), 1.0, 0, 0
+        state, growth, done, piece = simulation.start(replicate), 1.0, 0, 0
         before, start = state, np.inf
         while True:
             loss, highest, sharpness = self.look(simulation, state)
