@@ -15,6 +15,7 @@ from ..optimizers import SGD
 from ..problem import Batches, Task
 from ..results import Record
 from ..rules import Rule
+from . import limit_result
 from .limit_search import Search
 from .quantities import Quantities, Quantity
 
@@ -99,7 +100,9 @@ def limit(
     except KeyboardInterrupt as interruption:
         if search.route is None:
             raise
-        raise TrainingInterrupted(search.result("interrupted"), getattr(interruption, "code", 130)) from None
-    result = search.result()
-    search.warn()
+        raise TrainingInterrupted(
+            limit_result.labelled(search, "interrupted"), getattr(interruption, "code", 130)
+        ) from None
+    result = limit_result.labelled(search)
+    limit_result.warn(search)
     return result

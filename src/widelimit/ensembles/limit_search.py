@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
-import warnings
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from .. import formatting
 from ..checks import ArgumentError
-from ..faults import DivergenceWarning, LimitWarning
 from ..networks import Architecture
 from ..problem import Task
 from ..progress import progress_bar
-from ..results import SCHEMA, describe, described, versions
 from ..simulation import Simulation, initialize, train
 from ..weights import Finite, Infinite, Width
 from .levels import Level
 from .multiplications import multiplications, networks_over_deferred
-from .quantities import OF_A_FUNCTION, Quantities
-from .routes import Accuracy, Route, disagreement, extrapolated, single
+from .quantities import Quantities
+from .routes import Route, extrapolated, single
 
 _NARROW = 100
 """The narrower of the two widths that are tried first, if there are no more samples than that."""
@@ -337,95 +331,5 @@ class Search:
         self.bar.update(0)
         self.bar.refresh()
 
-    def result(self, stopped: str = "") -> xr.Dataset:
-        """The estimate as a labelled result."""
-        assert self.route is not None
-        route, stopped = self.route, stopped or self.stopped
-        estimates, template = route.estimates(), route.levels[-1].template
-        data = {name: (("replicate", *template[name].dims), values) for name, values in estimates.items()}
-        whole = template.drop_vars(list(estimates)).assign(data)
-        for name in estimates:
-            whole[name].attrs.update(template[name].attrs)
-        whole = _finite_steps(whole, list(estimates)).assign_coords(replicate=np.arange(route.groups()))
-        accuracies = {name: route.accuracy(name) for name in self.names}
-        configuration = {
-            "solver": f"limit by {route.described()}",
-            **described(self.arguments["net"], self.arguments["task"], self.simulation.rule),
-            "width": "inf",
-            **{
-                key: value
-                for key, value in self.simulation.configuration(route.groups()).items()
-                if key not in ("particles", "capacity", "tolerance", "growth", "width", "net", "rule", "loss")
-            },
-            "seconds": self.elapsed,
-            "limit": self._described(accuracies, stopped),
-        }
-        return whole.assign_attrs(
-            schema=SCHEMA, versions=json.dumps(versions()), configuration=json.dumps(describe(configuration))
-        )
-
-    def _described(self, accuracies: dict[str, Accuracy], stopped: str) -> dict[str, Any]:
-        assert self.route is not None
-        return {
-            "accuracy": self.accuracy,
-            "of": list(accuracies),
-            "quantities": {name: accuracy.as_numbers() for name, accuracy in accuracies.items()},
-            "route": self.route.described(),
-            "why": self.why,
-            "stopped": stopped or ("" if not self.route.failed else "all runs diverged"),
-            "levels": [
-                {
-                    "width": "inf" if level.width.resamples else level.size,
-                    **({"particles": level.size} if level.width.resamples else {}),
-                    "replicates": level.count,
-                    "seconds": level.seconds,
-                }
-                for level in self.levels
-            ],
-        }
-
-    def warn(self) -> None:
-        """Say what the user has to know, once."""
-        assert self.route is not None
-        route = self.route
-        for category in {note.category for level in self.levels for note in level.notes}:
-            note = next(note for level in self.levels for note in level.notes if note.category is category)
-            warnings.warn(str(note.message), category, stacklevel=3)
-        if any(level.diverged for level in route.levels):
-            warnings.warn(f"The limit was not reached: {route.failed}", DivergenceWarning, stacklevel=3)
-        elif route.failed:
-            warnings.warn(f"The result is not to be trusted. {route.failed}", LimitWarning, stacklevel=3)
-        elif self.stopped:
-            reached = ", ".join(f"{name} {route.accuracy(name).error:.2g}" for name in self.names)
-            warnings.warn(
-                f"The accuracy of {self.accuracy:g} was not reached, because {self.stopped}; reached are, with 95 % "
-                f"probability: {reached}.",
-                LimitWarning,
-                stacklevel=3,
-            )
-        if self.other is None or self.other.failed or route.failed:
-            return
-        for name in self.names:
-            distance, allowed = disagreement(route, self.other, name)
-            if distance > allowed:
-                warnings.warn(
-                    f"{name} by {route.described()} and by {self.other.described()} lie {distance:.2g} of its size "
-                    f"apart, where their errors allow {allowed:.2g}: one of the two is biased by more than was seen. "
-                    "Pass more particles to train, or compare wider networks.",
-                    LimitWarning,
-                    stacklevel=3,
-                )
-
 
 _BAR = "{desc} |{bar}| {elapsed}{postfix}"
-
-
-def _finite_steps(whole: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
-    """The steps up to the first at which a replicate had diverged."""
-    good = np.ones(whole.sizes["step"], bool)
-    for name in names:
-        if name != OF_A_FUNCTION and "step" in whole[name].dims and "step2" not in whole[name].dims:
-            over = [dim for dim in whole[name].dims if dim != "step"]
-            good &= xr.DataArray(np.isfinite(whole[name])).all(over).values
-    steps = len(good) if good.all() else int(np.argmin(good))
-    return whole.isel({dim: slice(steps) for dim in ("step", "step2") if dim in whole.dims})
