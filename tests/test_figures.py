@@ -236,14 +236,20 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
     assert toy.calls == ["one", "two", "two"] + 2 * ["one", "two"]
 
 
+@dataclasses.dataclass(frozen=True)
+class OfNetworks(Small):
+    nets: tuple[wl.MLP, ...] = chosen((), "what is run")
+    widths: tuple[int, ...] = chosen((1, 2), "how wide")
+
+
 def test_what_was_computed_with_other_parameters_or_versions_is_computed_again(tmp_path, monkeypatch):
-    toy = Toy()
-    for times, parameters in ((1, Small()), (2, Small(size=2)), (3, Small())):
-        computed(toy.figure(parameters), tmp_path)
+    toy, tanh, relu = Toy(), wl.MLP(1, wl.Tanh()), wl.MLP(1, wl.ReLU())
+    for times, net, widths in ((1, tanh, (1, 2)), (1, tanh, (1, 2)), (2, relu, (1, 2)), (3, relu, (1, 3))):
+        computed(toy.figure(OfNetworks(nets=(net,), widths=widths)), tmp_path)
         assert toy.calls == times * ["one", "two"]
     monkeypatch.setattr(store, "versions", lambda: {"widelimit": "another"})
     for _ in range(2):
-        computed(toy.figure(), tmp_path)
+        computed(toy.figure(OfNetworks(nets=(relu,), widths=(1, 3))), tmp_path)
         assert toy.calls == 4 * ["one", "two"]
 
 

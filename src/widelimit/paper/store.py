@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ from ..results.netcdf import read
 from .base import PaperFigure, Results
 
 _KEY = "computed_with"
+_in_place = functools.partial(save, overwrite=True)
 
 
 def computed(
@@ -25,7 +27,7 @@ def computed(
     quick: bool = False,
     recompute: bool = False,
     announce: Callable[[list[str]], Iterable[str]] = iter,
-    keep: Callable[[xr.Dataset, Path], object] | None = None,
+    keep: Callable[[xr.Dataset, Path], object] = _in_place,
 ) -> tuple[Results, float]:
     """The results of a figure, from `folder` where it holds them for the same parameters, computed where not.
 
@@ -67,15 +69,12 @@ def _kept_anew(
     path: Path,
     parameters: Mapping[str, Any],
     compute: Callable[[], xr.Dataset],
-    keep: Callable[[xr.Dataset, Path], object] | None = None,
+    keep: Callable[[xr.Dataset, Path], object],
 ) -> xr.Dataset:
     began = time.perf_counter()
     result = compute()
     result = result.assign_attrs({_KEY: _key(parameters), "seconds": time.perf_counter() - began})
-    if keep is None:
-        save(result, path, overwrite=True)
-    else:
-        keep(result, path)
+    keep(result, path)
     return result
 
 
