@@ -26,7 +26,7 @@ class Case:
 
     x: np.ndarray
     y: np.ndarray
-    loss: wl.Loss | None = None
+    loss: wl.Loss = field(default_factory=wl.SquaredError)
     net: wl.MLP = field(default_factory=lambda: wl.MLP(2, wl.Tanh()))
     rule: wl.Rule = field(default_factory=wl.GradientDescent)
     steps: int = 40
@@ -96,7 +96,7 @@ def extrapolated(runs: list[xr.Dataset], quantity) -> tuple[float, float]:
 
 def row(name: str, case: Case) -> str:
     """A row of the table, as Markdown."""
-    task = wl.Task(case.x, case.y, loss=case.loss or wl.SquaredError())
+    task = wl.Task(case.x, case.y, loss=case.loss)
     size = case.step_size or wl.suggest_step_size(case.net, task, case.rule, batches=case.batches, progress=False)
     options = dict(
         optimizer=wl.SGD(size),
@@ -115,7 +115,7 @@ def row(name: str, case: Case) -> str:
     cells = [f"{float(limit['loss'].isel(step=-1).mean() / limit['loss'].isel(step=0).mean()):.1e}"]
     quantities = (
         lambda run: run["loss"].values[:, -1],
-        lambda run: np.sqrt((run["ntk"].values[:, -1] ** 2).reshape(run.sizes["replicate"], -1).sum(axis=1)),
+        lambda run: np.linalg.norm(run["ntk"].values[:, -1].reshape(run.sizes["replicate"], -1), axis=1),
     )
     for quantity in quantities:
         values = quantity(limit)

@@ -122,13 +122,17 @@ def recorded(
         return held["features"].astype(float), held["losses"]
 
 
-def of_the_law(grid: wl.Candidates, setting: Setting, name: str, richness: float, layer: int, width: int, seed: int):
-    """Features (session, stimulus, neuron) of neurons that a candidate's Gaussian law draws."""
+def of_the_law(
+    grid: wl.Candidates, setting: Setting, name: str, richness: float, layer: int, width: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (session, stimulus, neuron) that a candidate's Gaussian law draws, and losses as of [`recorded`]."""
     rule = setting.rules[name]
     member = next(each for each in grid.members() if (each.rule, each.richness, each.layer) == (rule, richness, layer))
     law = law_of(member, grid, np.arange(setting.task.samples), np.array(SESSIONS, float))
     draws = np.random.default_rng([4, seed]).normal(size=(law.factor.shape[1], width))
-    return (law.mean[:, None] + law.factor @ draws).reshape(len(SESSIONS), setting.task.samples, width)
+    features = law.mean[:, None] + law.factor @ draws
+    losses = grid.run_of(member)["loss"].sel(step=[0, *SESSIONS]).values
+    return features.reshape(len(SESSIONS), setting.task.samples, width), losses
 
 
 def recording(features: np.ndarray, losses: np.ndarray, seed: int, neurons: int, **options) -> wl.Recording:
@@ -137,10 +141,10 @@ def recording(features: np.ndarray, losses: np.ndarray, seed: int, neurons: int,
     tracked = options.pop("tracked", True)
     noise, trials = options.pop("noise", 0.5), options.pop("trials", 1)
     random = np.random.default_rng(seed)
-    together = tracked or neurons * len(features) <= features.shape[2]
-    if not together:  # then some are met again by chance, of which nobody knows
+    mixed = not tracked and neurons * len(features) > features.shape[2]
+    if mixed:  # the same places are other neurons in each session, but for some that are met again by chance
         features = np.stack([session[:, random.permutation(features.shape[2])] for session in features])
-    values = sampled(features, neurons, noise, trials, tracked or not together, random, **options)
+    values = sampled(features, neurons, noise, trials, tracked or mixed, random, **options)
     known = {"steps": SESSIONS} if times == "known" else {}
     if times == "performance":
         known = {"performance": losses[1:] / losses[0]}
@@ -170,7 +174,7 @@ def row(
     for repetition in range(repetitions):
         name, richness, layer = cases[order[repetition % len(cases)]]
         if ideal:
-            features, losses = of_the_law(grid, setting, name, richness, layer, width, repetition), np.ones(1)
+            features, losses = of_the_law(grid, setting, name, richness, layer, width, repetition)
         else:
             features, losses = recorded(setting, name, richness, width, repetition // len(cases), folder)
             features = features[:, layer - 1]
@@ -235,6 +239,8 @@ def main() -> None:
     parser.add_argument("--ideal", action="store_true")
     options = parser.parse_args()
     setting = settings()[options.setting]
+    if options.ideal and not (set(setting.richness) <= set(setting.grid) and set(setting.rules) <= set(RULES)):
+        parser.error(f"--ideal: what is recorded in the setting {setting.name} is not among the candidates")
     grid = candidates(setting, options.folder)
     grid.compute(progress=True)
     print("| recorded | rule right | plain | sure and right | plain | layer | γ0 near | taken for | ".strip())
@@ -243,7 +249,7 @@ def main() -> None:
         print(
             row(condition, setting, grid, options.folder, options.repetitions, options.width, options.ideal), flush=True
         )
-    if "none" in options.only:
+    if "none" in options.only and not options.ideal:
         none_of_these(setting, options.folder, max(4, options.repetitions // 2), options.width)
 
 

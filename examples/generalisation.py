@@ -47,7 +47,6 @@ class Plan:
 
 QUICK = Plan(draws=2, samples=20, test_samples=60, richness=(0.05, 2.0), particles=1500, steps=40, record_every=4)
 LAZY = 0.0
-NETWORKS = -1  # in the place of a draw: networks of finite width that learn the first one
 RULES = {
     "gradient descent": wl.GradientDescent(),
     "feedback alignment, ρ = ½": wl.FeedbackAlignment(0.5),
@@ -79,7 +78,7 @@ def step_size(plan: Plan, rule: str, richness: float, task: wl.Task) -> float:
     return lazy / max(1.0, richness)
 
 
-def call(plan: Plan, rule: str, richness: float, index: int, **options: Any) -> dict[str, Any]:
+def call(plan: Plan, rule: str, richness: float, index: int) -> dict[str, Any]:
     """The arguments of `train` for one run."""
     task = draw(plan, index)
     return {
@@ -92,15 +91,17 @@ def call(plan: Plan, rule: str, richness: float, index: int, **options: Any) -> 
         "record": wl.Record(every=plan.record_every),
         "replicates": plan.replicates,
         "precision": "float32",
-    } | options
+    }
 
 
-def calls(plan: Plan) -> dict[tuple[str, float, int], dict[str, Any]]:
-    """All runs of the study by rule, γ0 and draw; the networks of the check are a draw before the first."""
+def calls(plan: Plan) -> dict[tuple[str, float, int | str], dict[str, Any]]:
+    """All runs by rule, γ0 and draw; the networks of the check, which learn the first draw, by what they are."""
+    made: dict[tuple[str, float, int | str], dict[str, Any]] = {}
     cases = list(itertools.product(RULES, plan.richness, range(plan.draws)))
-    large = {"width": plan.check_width, "replicates": plan.check_networks}
-    checks = {(rule, max(plan.richness), NETWORKS): call(plan, rule, max(plan.richness), 0, **large) for rule in RULES}
-    return {case: call(plan, *case) for case in tqdm(cases, unit=" runs", desc="step sizes")} | checks
+    for rule, richness, index in tqdm(cases, unit=" runs", desc="step sizes"):
+        made[rule, richness, index] = call(plan, rule, richness, index)
+    large, richest = {"width": plan.check_width, "replicates": plan.check_networks}, max(plan.richness)
+    return made | {(rule, richest, "networks"): made[rule, richest, 0] | large for rule in RULES}
 
 
 def lazy(plan: Plan, rule: str, index: int) -> xr.Dataset:
@@ -175,7 +176,7 @@ def check(plan: Plan, runs: Runs) -> str:
     heads = ["test loss, networks", "∞", "test error, networks", "∞", "distance of outputs", "noise"]
     lines = [f"| rule, γ0 = {richness:g} | {' | '.join(heads)} |", "|---|---|---|---|---|---|---|"]
     for rule in RULES:
-        limit, networks = (runs((rule, richness, index)) for index in (0, NETWORKS))
+        limit, networks = (runs((rule, richness, which)) for which in (0, "networks"))
         measured = [measure(plan, run) for run in (networks, limit)]
         step = stop_of(plan, measured[1])
         outputs = [run["test_output"].isel(step=step) for run in (networks, limit)]

@@ -41,7 +41,7 @@ _LOOKS = 8
 """How often it is looked at in a piece within which its loss rises."""
 
 _MOST_STEPS, _MOST_TRIALS = 2000, 16
-_OTHERS = 12
+_NETWORKS_AGREE = 12
 """Networks that have to agree where the loss of one rose at larger steps and the rule follows no gradient."""
 _RISE = 1.05
 """A loss that exceeds its start by this factor has risen."""
@@ -220,11 +220,7 @@ class _Trials:
                 break
             if size * trial.growth <= 1.001 * limit:
                 # Without a gradient a loss that begins to rise has no bound, and networks differ in when it does.
-                others = range(1, 1 if gradient or not rises else _OTHERS)
-                if all(
-                    self.run(size, until, replicate).rose_at is None
-                    for replicate, _ in zip(others, turns, strict=False)
-                ):
+                if gradient or not rises or self.others_agree(size, until, turns):
                     return size, None
                 size /= 2
                 continue
@@ -232,6 +228,11 @@ class _Trials:
         if stable or not rises:
             return size, None
         return size if gradient else first, rises[-1]
+
+    def others_agree(self, size: float, until: float, turns: Iterator[None]) -> bool:
+        """Whether the loss rises in no other network either, in runs of one size up to the time `until`."""
+        others = zip(range(1, _NETWORKS_AGREE), turns, strict=False)
+        return all(self.run(size, until, replicate).rose_at is None for replicate, _ in others)
 
     def run(self, size: float, until: float, replicate: int = 0) -> _Trial:
         """A run with steps of one size, at least up to the time `until` if that takes no more than `_MOST_STEPS`."""

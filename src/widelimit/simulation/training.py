@@ -287,12 +287,11 @@ def _warn_of_truncation(result: xr.Dataset, simulation: Simulation) -> None:
     if not simulation.net.nonlinearity.linear:
         scatter, several = scatters(False, simulation.settings.inputs.geometry.fields[:-1]), simulation.task.outputs > 1
         sentence, excess = _what_was_lost(result, _UNRECOGNISED_LOST if scatter or several else _UNRECOGNISED)
-        more = 4 if scatter and excess >= 3 else 2
-        if not sentence and several and not scatter:
+        slower = not sentence and several and not scatter
+        if slower:
             sentence, excess = _how_much_slower(result)
-            more = 4 if excess >= 3 else 2
         if sentence:
-            remedy = _what_would_do(result, simulation, more)
+            remedy = _what_would_do(result, simulation, 4 if excess >= 3 and (scatter or slower) else 2)
             warnings.warn(f"{sentence} {remedy}", TruncationWarning, stacklevel=3)
         return
     names = [f"{way}_dropped_fraction" for way in ("forward", "backward") if f"{way}_dropped_fraction" in result]
@@ -338,12 +337,13 @@ def _how_much_slower(result: xr.Dataset) -> tuple[str, float]:
     losses = result["loss"].mean("replicate").values
     lost = float(result["backward_dropped_fraction"].isel(step=-1).mean("replicate").max())
     fell = float(losses[-1] / losses[0]) if losses[0] > 0 else 1.0
-    if not _REST < fell < 1 or lost * math.log(1 / fell) < _SLOWER:
+    excess = lost * math.log(1 / fell) / _SLOWER if _REST < fell < 1 else 0.0
+    if excess < 1:
         return "", 0.0
     return (
         f"Of what is sent backward at the end, {lost:.2g} has no direction that is kept: the loss, which has fallen to "
         f"{fell:.1g} of its start, can be too large by more than a tenth; kernels are hardly touched."
-    ), lost * math.log(1 / fell) / _SLOWER
+    ), excess
 
 
 def _what_would_do(result: xr.Dataset, simulation: Simulation, more: int) -> str:
@@ -354,11 +354,8 @@ def _what_would_do(result: xr.Dataset, simulation: Simulation, more: int) -> str
     if max(sizes) < (width.capacity or 0):
         return f"Pass Infinite(..., tolerance={(width.tolerance or 0) / 4:g})."
     positions = simulation.settings.inputs.geometry.positions
-    capacity, rows = more * (width.capacity or 0), "samples"
-    if positions > 1:
-        rows = f"samples of {positions} positions"
-    else:
-        capacity = max(8 * task.samples, capacity)
+    rows = f"samples of {positions} positions" if positions > 1 else "samples"
+    capacity = max(more * (width.capacity or 0), 8 * task.samples if positions == 1 else 0)
     particles = max(simulation.room().particles(capacity), width.size)
     return (
         f"The basis was full: {width.capacity} directions for {task.samples} {rows}. Pass "

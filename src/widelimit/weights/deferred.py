@@ -239,18 +239,21 @@ def default_truncation(
     Deep linear networks are solved exactly: each step opens a few new directions at the most, and while they fit, all
     are kept. A `capacity` that the user gives is taken as it is.
     """
-    if capacity is None:
-        # What is scattered loses its correlations with other rows, so that more is kept, at every step.
-        # For vectors that pass, 5 rows a sample are too few under direct feedback, and 7 are enough. Errors of several
-        # outputs turn while they fade, and each direction teaches features of its own: where that is cheap, more.
-        several = min(8 * min(outputs, 3) * rows, 480)
-        capacity = min(most, rows + 200 if linear else max(10 * rows, 48) if scatter else max(8 * rows, several, 48))
+
+    def room(wanted: int) -> int:
+        return min(most, wanted) if capacity is None else capacity
+
     if linear:
-        return Truncation(capacity=capacity, tolerance=1e-10, growth=rows)
+        return Truncation(room(rows + 200), tolerance=1e-10, growth=rows)
     if scatter:
-        return Truncation(capacity=capacity, tolerance=0.03, growth=max(4, capacity // 5))
+        # What is scattered loses its correlations with other rows, so that more is kept, at every step.
+        kept = room(max(10 * rows, 48))
+        return Truncation(kept, tolerance=0.03, growth=max(4, kept // 5))
+    # For vectors that pass, 5 rows a sample are too few under direct feedback, and 7 are enough. Errors of several
+    # outputs turn while they fade, and each direction teaches features of its own: where that is cheap, more.
+    enough = max(8 * rows, 48)
+    kept = room(max(enough, min(8 * min(outputs, 3) * rows, 480)))
     # What is new while errors are large is kept whole: a direction with a per cent of the power carries the update of
     # what is left to learn, where that is in the small modes of the kernel. Where there is more room than that takes,
     # weaker ones use it.
-    tolerance = min(0.02, max(0.02 * 8 * max(rows, 6) / max(capacity, 1), 0.005))
-    return Truncation(capacity=capacity, tolerance=tolerance, growth=rows)
+    return Truncation(kept, tolerance=max(0.02 * min(1, enough / max(kept, 1)), 0.005), growth=rows)
