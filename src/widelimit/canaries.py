@@ -5,17 +5,18 @@ Each returns None where all is well, and a sentence about what is wrong otherwis
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import experimental, lax
 
-REMEDY = "Install a release of jax that works: pip install 'jax>=0.7,!=0.10.2,!=0.11.0,!=0.11.1'."
+REMEDY = "Install a release of jax that works: pip install 'jax>=0.7,!=0.10.*,!=0.11.0,!=0.11.1'."
 """What to do when a canary fails."""
 
 
@@ -56,16 +57,17 @@ def indexed_history(size: int = 50) -> str | None:
 
 def high_rank_reduction(seconds: float = 120.0) -> str | None:
     """Products of arrays of rank 7 and 8, summed: 0.10.2 and 0.11.0 crash or hang, so another process does it."""
-    code = "from widelimit.canaries import _reduce; _reduce()"
-    try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return f"a sum over an array of high rank has not returned after {seconds:g} s."
-    if done.returncode == 0:
-        return None
-    last = (done.stderr.strip().splitlines() or [""])[-1]
-    how = f"died of signal {-done.returncode}" if done.returncode < 0 else f"failed: {last}"
-    return f"a sum over an array of high rank {how}."
+    return _elsewhere("a sum over an array of high rank", "_reduce", seconds)
+
+
+def batched_decompositions(seconds: float = 120.0) -> str | None:
+    """Batches of matrices, decomposed at once: 0.10.0 to 0.11.1 hang when every thread waits for a share of a batch.
+
+    Each batch is divided over the threads that the program itself runs on (jaxlib's `ParallelBatchMap`, switched off in
+    0.11.2), so that another process does it, with two threads.
+    """
+    alone = {"NPROC": "2", "OPENBLAS_NUM_THREADS": "1"}  # NPROC: how many threads XLA computes with on a CPU
+    return _elsewhere("a program with many batches of matrices to decompose", "_decompose", seconds, alone)
 
 
 def indexed_updates(steps: int = 2000, size: int = 500_000) -> str | None:
@@ -93,12 +95,40 @@ CANARIES: dict[str, Callable[[], str | None]] = {
     "vmapped products": vmapped_product,
     "histories written by index": indexed_history,
     "reductions of high rank": high_rank_reduction,
+    "batches of decompositions": batched_decompositions,
     "indexed updates in loops": indexed_updates,
 }
 """What widelimit relies on, by what is watched."""
 
 AVOIDED: dict[str, Callable[[], str | None]] = {"buffers shifted in place": shifted_buffer}
 """What widelimit does nowhere, because releases get it wrong that are otherwise sound."""
+
+
+def _elsewhere(what: str, function: str, seconds: float, environment: Mapping[str, str] | None = None) -> str | None:
+    """What is wrong where another process calls a function of this module; None if it returns."""
+    command = [sys.executable, "-c", f"from widelimit.canaries import {function}; {function}()"]
+    environment = {**os.environ, **(environment or {})}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment)
+    except subprocess.TimeoutExpired:
+        return f"{what} has not returned after {seconds:g} s."
+    if done.returncode == 0:
+        return None
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    how = f"died of signal {-done.returncode}" if done.returncode < 0 else f"failed: {last}"
+    return f"{what} {how}."
+
+
+def _decompose() -> None:
+    """The decompositions that hang, and whether they are right where they do not."""
+    batches = np.random.default_rng(0).normal(size=(32, 4, 1000, 20)).astype(np.float32)
+    # "raw", with Householder vectors below the triangles: what else would be done stands between the calls.
+    decompose = jax.jit(lambda batches: [jnp.linalg.qr(batch, mode="raw") for batch in batches])
+    raw = np.stack([np.asarray(found) for found, _ in decompose(jnp.asarray(batches))])
+    triangles = np.tril(raw)[..., :20]
+    expected = np.swapaxes(batches, -1, -2) @ batches
+    found = triangles @ np.swapaxes(triangles, -1, -2)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.max())
 
 
 def _reduce() -> None:
