@@ -9,6 +9,9 @@ from compiling import compile_quickly
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     compile_quickly()
 
+# Tests run side by side: what NumPy and LAPACK would do on all cores at once waits for the other test's.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # No test reads or writes the user's own compiled programs.
 os.environ["WIDELIMIT_COMPILATION_CACHE"] = "off"
 

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..interrupts import Watch
+from ..threads import lapack_in_one_thread
 from . import step
 from .devices import on_host
 from .recording import Recording
@@ -77,7 +78,8 @@ def run(
             course.states.append(states[0] if len(group) == 1 else step.stacked(states))
             course.recordings += [Recording(recorded, simulation.record) for _ in group]
             del states
-        _run_group(simulation, course, index, bar, watch, keeper)
+        with lapack_in_one_thread():
+            _run_group(simulation, course, index, bar, watch, keeper)
         course.states[index] = None if keeper is None else on_host(course.states[index])
     if keeper is not None:
         keeper.keep(course)

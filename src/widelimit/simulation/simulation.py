@@ -23,6 +23,7 @@ from ..problem import Batches, Task
 from ..results import Record, described
 from ..results.record import KERNELS
 from ..rules import GradientDescent, Rule, numbers_of
+from ..threads import lapack_in_one_thread
 from ..weights import Infinite, Width
 from . import grouping, planning, step
 from .devices import Devices
@@ -192,7 +193,7 @@ class Simulation:
             )
         if steps == 0:
             return state
-        with at_precision(self.precision):
+        with at_precision(self.precision), lapack_in_one_thread():
             settings, state = self.spread(
                 jax.tree.map(jnp.copy, state)
             )  # the compiled steps use up what they are given
@@ -208,7 +209,7 @@ class Simulation:
         """
         done = int(state.step)
         recording = Recording(range(done, done + 1), self.record)
-        with at_precision(self.precision):
+        with at_precision(self.precision), lapack_in_one_thread():
             settings, state = self.spread(state)
             recording.add(step.compiled_measure(self.program, settings, state), state, diverged_too=True)
             result = self.result([recording], {"configuration": json.dumps(self.configuration(1))})

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..precision import at_precision
 from ..progress import progress_bar
+from ..threads import lapack_in_one_thread
 from ..weights.basis import Basis
 from . import step
 from .simulation import Simulation
@@ -48,7 +49,8 @@ def timed(simulation: Simulation, replicates: int, progress: bool | None = None)
     """The times of a run of so many replicates, from some of its first steps and some with full bases."""
     every, steps = simulation.record.every, simulation.steps
     recorded = steps // every + 1
-    with at_precision(simulation.precision), progress_bar(progress, total=4, unit="part") as bar:
+    bar = progress_bar(progress, total=4, unit="part")
+    with at_precision(simulation.precision), lapack_in_one_thread(), bar:
         bar.set_description("drawing weights")
         first, state = _clocked(simulation.start)
         start = first
