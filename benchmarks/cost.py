@@ -28,6 +28,7 @@ import xarray as xr
 import widelimit as wl
 from widelimit.precision import at_precision
 from widelimit.simulation.step import compiled_proceed, proceed
+from widelimit.threads import lapack_in_one_thread
 
 SAMPLES = 20
 NET = wl.MLP(3, wl.Tanh(), 1.0)
@@ -320,8 +321,9 @@ def main() -> None:
         _run(steps=options.memory, every=50)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    for name in options.parts or PARTS:
-        PARTS[name]()
+    with lapack_in_one_thread():  # as in a run
+        for name in options.parts or PARTS:
+            PARTS[name]()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def timed(particles: int, samples: int, steps: int, devices: int | None) -> floa
     import widelimit as wl
     from widelimit.precision import at_precision
     from widelimit.simulation import step
+    from widelimit.threads import lapack_in_one_thread
 
     x = np.random.default_rng(0).normal(size=(samples, 40))
     x *= np.sqrt(40) / np.linalg.norm(x, axis=1, keepdims=True)
@@ -40,7 +41,7 @@ def timed(particles: int, samples: int, steps: int, devices: int | None) -> floa
         record=wl.Record(every=10, kernels=()),
         devices=devices,
     )
-    with at_precision(simulation.precision):
+    with at_precision(simulation.precision), lapack_in_one_thread():
         settings, state = simulation.spread(simulation.start())
         state, _ = step.compiled_advance(simulation.program, settings, state)
         times = []

@@ -24,6 +24,7 @@ import widelimit as wl
 from widelimit.precision import at_precision
 from widelimit.simulation import step
 from widelimit.simulation.state import State
+from widelimit.threads import lapack_in_one_thread
 from widelimit.weights import DenseWeights
 
 NET = wl.MLP(3, wl.Tanh(), 1.0)
@@ -162,4 +163,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with lapack_in_one_thread():  # as in a run
+        main()
