@@ -35,6 +35,16 @@ def test_one_thread_within_and_as_before_outside(two_threads):
     assert set(lapack_threads()) == {2}
 
 
+def test_who_goes_last_puts_the_number_back(two_threads):
+    first, second = threads.lapack_in_one_thread(), threads.lapack_in_one_thread()
+    for context in (first, second):
+        context.__enter__()
+    first.__exit__(None, None, None)
+    assert set(lapack_threads()) == {1}
+    second.__exit__(None, None, None)
+    assert set(lapack_threads()) == {2}
+
+
 @pytest.mark.parametrize("name", threads._SAID)
 def test_what_the_environment_says_goes_before(two_threads, monkeypatch, name):
     monkeypatch.setenv(name, "2")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 _SAID = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -16,13 +19,37 @@ def lapack_in_one_thread() -> Iterator[None]:
 
     XLA computes the parts of a step that do not need each other at once, on all cores. Each decomposition among them
     would take all cores once more, in threads that wait for those of the others: on two cores and nothing else to do,
-    steps took 1.2 to 1.65 times as long. The number is one of the process, and is put back at the end.
+    steps took 1.2 to 1.65 times as long.
     """
-    if any(name in os.environ for name in _SAID):
+    with contextlib.nullcontext() if any(name in os.environ for name in _SAID) else _LIMIT:
         yield
-        return
-    with _controller().limit(limits=1, user_api="blas"):
-        yield
+
+
+class _Limit:
+    """One limit for all who compute at the same time.
+
+    The number is one of the process: who comes second finds it limited already, and who goes last puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._within = 0
+        self._before: AbstractContextManager[Any] = contextlib.nullcontext()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._before = _controller().limit(limits=1, user_api="blas")
+            self._within += 1
+
+    def __exit__(self, *raised: Any) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._before.__exit__(*raised)
+
+
+_LIMIT = _Limit()
 
 
 @functools.cache
