@@ -659,6 +659,47 @@ def test_the_last_point_of_a_program_goes_to_the_worker_that_has_it(order):
     assert list(dispatch.running.values()) == [(job, "old")]
 
 
+class DeadConnection:
+    """A client, and what it promises, whose scheduler has died just now."""
+
+    status, key = "finished", "point"
+
+    def submit(self, *_, **__):
+        return self
+
+    def result(self, timeout=None):
+        raise OSError("Stream is closed")
+
+    cancel = result
+
+
+def test_a_scheduler_that_dies_between_two_looks_is_said(tmp_path):
+    """A point is reported as finished, and its outcome cannot be fetched any more."""
+    job = types.SimpleNamespace(digest="a", program="p")
+    means, dead = cluster.Means(scheduler="tcp://10.0.0.1:1"), DeadConnection()
+    dispatch = cluster._Dispatch(dead, [job], tmp_path, means, watch=None, local=None)
+    with pytest.raises(wl.ArgumentError, match=r"at tcp://10\.0\.0\.1:1 is gone\. 3 points"):
+        dispatch._outcome(dead, job, 3)
+    (tmp_path / index.NAME).write_text("{}")
+    with pytest.raises(wl.ArgumentError, match="is gone"):
+        dispatch._check_folder("worker")
+    dispatch.running[dead] = job, "worker"
+    assert dispatch._recover(dead) is job  # the next look at the workers says that there is no scheduler
+    assert dispatch.pending == {"p": [job]}
+
+
+def test_a_worker_that_does_not_answer_is_said(tmp_path, monkeypatch):
+    def late(self, timeout=None):
+        raise TimeoutError
+
+    monkeypatch.setattr(DeadConnection, "result", late)
+    (tmp_path / index.NAME).write_text("{}")
+    means = cluster.Means(scheduler="tcp://10.0.0.1:1")
+    dispatch = cluster._Dispatch(DeadConnection(), [], tmp_path, means, watch=None, local=None)
+    with pytest.raises(wl.ArgumentError, match="has not answered within 120 s"):
+        dispatch._check_folder("worker")
+
+
 def run_in_thread(work):
     """A function that waits for what the work returns."""
     from concurrent.futures import ThreadPoolExecutor

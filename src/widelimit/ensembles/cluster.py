@@ -225,7 +225,10 @@ class _Dispatch:
 
     def _outcome(self, future: Any, job: Job, done: int) -> Outcome:
         if future.status == "finished":
-            outcome = future.result()
+            try:
+                outcome = future.result()
+            except OSError as error:  # what a point raised is an outcome: this is the connection, which ended just now
+                raise self._gone(done) from error
             if outcome.status != "failed" and found(self.folder, job.digest).status == "to do":
                 raise ArgumentError(
                     f"A worker has written a point of {self.folder}, and it is not there: the folder must be one that "
@@ -245,7 +248,8 @@ class _Dispatch:
         dask would do that too, but keeps a point for ever where no worker is left for a moment.
         """
         job, _ = self.running.pop(future)
-        future.cancel()
+        with contextlib.suppress(OSError):  # a scheduler that is gone too is found so at the next look at its workers
+            future.cancel()
         self.deaths[job.digest] = self.deaths.get(job.digest, 0) + 1
         if self.deaths[job.digest] <= _DEATHS:
             self.pending.setdefault(job.program, []).insert(0, job)
@@ -267,6 +271,12 @@ class _Dispatch:
             seen = future.result(timeout=_PATIENCE)
         except ModuleNotFoundError as error:
             raise ArgumentError(f"The workers of {self.means.scheduler} lack a module: {error}.") from None
+        except TimeoutError:
+            raise ArgumentError(
+                f"A worker of {self.means.scheduler} has not answered within {_PATIENCE:.0f} s."
+            ) from None
+        except OSError as error:
+            raise self._gone(0) from error
         if seen != expected:
             raise ArgumentError(
                 f"The workers of {self.means.scheduler} do not see the folder {self.folder}: name one that they share."
