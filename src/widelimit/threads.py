@@ -19,7 +19,7 @@ def lapack_in_one_thread() -> Iterator[None]:
 
     XLA computes the parts of a step that do not need each other at once, on all cores. Each decomposition among them
     would take all cores once more, in threads that wait for those of the others: on two cores and nothing else to do,
-    steps took 1.2 to 1.65 times as long.
+    runs took up to 1.6 times as long.
     """
     with contextlib.nullcontext() if any(name in os.environ for name in _SAID) else _LIMIT:
         yield
