@@ -6,7 +6,8 @@ Five rules (gradient descent, feedback alignment with ρ = 0 and ½, direct feed
 2, every layer: networks of these are recorded, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Six sessions; twelve digits
 of two classes, tanh, L = 3 unless another setting is named. Candidates are kept in FOLDER. Prints the tables of
 docs/inference.md. `--ideal` records from the candidates' own Gaussian law in place of networks: the likelihood is then
-exact, and nothing could name more of them right.
+exact, and nothing could name more of them right. Below the rows of a call, how often that is true whose probability the
+posteriors say, over all of its recordings.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,8 +165,46 @@ def judged(made: wl.Recording, grid: wl.Candidates, laws: dict) -> tuple[list, d
     return members, {"resampled": resampled, "plain": softmax(by_unit.sum(axis=1) + prior)}
 
 
+BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
+
+
+@dataclass
+class Calibration:
+    """How often what was given a probability is true: of every rule (and baseline), in every recording."""
+
+    said: dict[str, list[float]] = field(default_factory=lambda: {"resampled": [], "plain": []})
+    true: dict[str, list[bool]] = field(default_factory=lambda: {"resampled": [], "plain": []})
+
+    def add(self, kind: str, shares: dict[str, float], truth: str) -> None:
+        """Take in the probabilities of one recording."""
+        self.said[kind] += shares.values()
+        self.true[kind] += [label == truth for label in shares]
+
+    def lines(self) -> Iterator[str]:
+        """The table."""
+        yield "| probability given | cases | its mean | true | by the plain posterior: cases | its mean | true |"
+        yield "| --- | --- | --- | --- | --- | --- | --- |"
+        for low, high in itertools.pairwise(BINS):
+            cells = []
+            for kind in ("resampled", "plain"):
+                said, true = np.array(self.said[kind]), np.array(self.true[kind])
+                within = (said >= low) & ((said < high) | (high == 1))
+                count = int(within.sum())
+                share = float(true[within].mean()) if count else np.nan
+                error = np.sqrt(share * (1 - share) / max(count, 1))
+                cells += [str(count), f"{said[within].mean():.3f}" if count else "–", f"{share:.3f} ± {error:.3f}"]
+            yield f"| {low} to {high} | {' | '.join(cells)} |"
+
+
 def row(
-    condition: str, setting: Setting, grid: wl.Candidates, folder: Path, repetitions: int, width: int, ideal: bool
+    condition: str,
+    setting: Setting,
+    grid: wl.Candidates,
+    folder: Path,
+    repetitions: int,
+    width: int,
+    ideal: bool,
+    calibration: Calibration,
 ) -> str:
     """One row of the table."""
     began, laws = time.perf_counter(), {}
@@ -183,7 +223,8 @@ def row(
         labels = np.array([member.family for member in members])
         truth, score = type(setting.rules[name]).__name__, {}
         for kind, probability in posteriors.items():
-            shares = {label: probability[labels == label].sum() for label in set(labels.tolist())}
+            shares = {label: float(probability[labels == label].sum()) for label in set(labels.tolist())}
+            calibration.add(kind, shares, truth)
             named = max(shares, key=lambda label, shares=shares: shares[label])
             score |= {f"{kind} right": named == truth, f"{kind} sure": shares[named] >= 0.9}
         best = members[int(np.argmax(posteriors["resampled"]))]
@@ -245,10 +286,13 @@ def main() -> None:
     grid.compute(progress=True)
     print("| recorded | rule right | plain | sure and right | plain | layer | γ0 near | taken for | ".strip())
     print("| --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    calibration = Calibration()
     for condition in (name for name in options.only if name in CONDITIONS):
-        print(
-            row(condition, setting, grid, options.folder, options.repetitions, options.width, options.ideal), flush=True
+        one = row(
+            condition, setting, grid, options.folder, options.repetitions, options.width, options.ideal, calibration
         )
+        print(one, flush=True)
+    print("", *calibration.lines(), sep="\n", flush=True)
     if "none" in options.only and not options.ideal:
         none_of_these(setting, options.folder, max(4, options.repetitions // 2), options.width)
 
