@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rule", nargs="*", choices=RULES, default=["dfa", "gd"])
     parser.add_argument("--routes", nargs="*", choices=[*WIDTHS, "limit"], default=[*WIDTHS, "limit"])
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--particles", type=int, help="of the limit; otherwise as many as it chooses")
     options = parser.parse_args()
     warnings.simplefilter("ignore", wl.RecordWarning)
     digits, batches, steps = wl.datasets.digits, None, options.steps
@@ -66,7 +67,8 @@ def main() -> None:
             each, began = {}, time.perf_counter()
             for width, replicates in WIDTHS.get(route, {np.inf: 1}).items():
                 start = time.perf_counter()
-                run = wl.train(net, task, RULES[name], width=width, replicates=replicates, **settings)
+                chosen = wl.Infinite(options.particles) if np.isinf(width) and options.particles else width
+                run = wl.train(net, task, RULES[name], width=chosen, replicates=replicates, **settings)
                 values = quantities(run)
                 error = values.std(axis=1, ddof=1) / np.sqrt(replicates) if replicates > 1 else np.full(3, np.nan)
                 each[width] = values.mean(axis=1), error

@@ -139,6 +139,23 @@ def test_rows_are_matched_as_long_as_they_fit(kind):
     assert np.allclose(inner(spare, drawn), 0, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [OrthogonalisedPopulation, RotatedPopulation])
+def test_weak_directions_are_avoided_too(kind):
+    """Mixtures of directions that fall from 1 to 1e-8, with equal rows and none: as singular values would have them."""
+    population = kind(SIZE, "float64", np.random.default_rng(0))
+    random = np.random.default_rng(1)
+    strengths = np.logspace(0, -8, 9)
+    directions = np.linalg.qr(random.normal(size=(SIZE, 9)))[0].T * np.sqrt(SIZE)
+    mixed = np.linalg.qr(random.normal(size=(12, 9)))[0] @ (strengths[:, None] * directions)
+    features = np.concatenate([mixed, mixed[:2], np.zeros((1, SIZE))])
+    population.avoid(len(features), lambda: features)
+    assert population.rows == 9
+    parts = inner(np.asarray(population.draw(50)), features)
+    assert np.abs(parts).max() < 1e-11
+    lost = features - features.mean(axis=1, keepdims=True)
+    assert np.linalg.matrix_rank(lost, tol=1e-9 * np.sqrt(SIZE)) == 9
+
+
 def test_rotated_rows_have_the_moments_of_normal_ones():
     """Beyond the second, which are exact: even ones in standard errors of iid normal numbers."""
     size = 4096

@@ -19,6 +19,9 @@ from jaxtyping import Array, Float
 
 from .rotation import Rotation
 
+_STRONG = 1e-6
+"""Singular values, relative to the largest, that a Gram matrix shows with some digits to spare."""
+
 
 class Population(abc.ABC):
     """The neurons of one hidden layer while a network is being set up; `rows` counts what must stay matched.
@@ -182,8 +185,20 @@ class RotatedPopulation(MatchedPopulation):
 
 def _span(rows: np.ndarray) -> np.ndarray:
     """Orthonormal directions of the rows' span, the strongest first, up to those that are rounding."""
-    _, values, directions = np.linalg.svd(rows, full_matrices=False)
-    return directions[values > 1e-9 * np.sqrt(rows.shape[1])]
+    # By ⟨rows, rows⟩, which takes a fifth of the time of a singular value decomposition of the rows. It holds singular
+    # values down to 1e-8 of the largest: what is weaker is looked at once the strong ones are taken away.
+    spanned = np.zeros((0, rows.shape[1]))
+    while len(spanned) < len(rows):
+        values, mixes = np.linalg.eigh(rows @ rows.T)
+        strong = values > max(_STRONG**2 * values[-1], 1e-18 * rows.shape[1])
+        if not strong.any():
+            break
+        mixed = mixes[:, strong][:, ::-1].T @ rows
+        directions = _orthonormal(mixed / np.linalg.norm(mixed, axis=1, keepdims=True)) / np.sqrt(rows.shape[1])
+        spanned = np.concatenate([spanned, directions])
+        for _ in range(2) if len(spanned) < len(rows) else ():
+            rows = rows - (rows @ spanned.T) @ spanned
+    return spanned
 
 
 def _orthonormal(rows: np.ndarray) -> np.ndarray:
