@@ -12,6 +12,7 @@ import xarray as xr
 from helpers import small_task
 
 import widelimit as wl
+from widelimit.checks import ArgumentError
 from widelimit.ensembles import limit_search, routes
 from widelimit.ensembles.levels import Level, Spread
 from widelimit.ensembles.quantities import Quantities
@@ -52,6 +53,17 @@ class Law:
 def limited(monkeypatch, law, **options):
     monkeypatch.setattr(limit_search, "train", law)
     return wl.limit(NET, TASK, **{"optimizer": wl.SGD(0.1), "steps": 3, "accuracy": 0.01} | options)
+
+
+def without_room(law, below, above=10**6):
+    """The same, where so few particles have no room for the basis, and there is no memory for so many."""
+
+    def refused(*, width, **options):
+        if isinstance(width, wl.Infinite) and not below <= width.size <= above:
+            raise ArgumentError("width.particles: no room")
+        return law(width=width, **options)
+
+    return refused
 
 
 def forgetting(law):
@@ -380,3 +392,42 @@ def test_seeds_of_batches_differ(monkeypatch):
     wl.limit(NET, TASK, optimizer=wl.SGD(0.1), steps=3, accuracy=0.02)
     assert len(set(seeds)) == len(seeds) > 3
     assert all(a != b for a, b in itertools.pairwise(seeds))
+
+
+def test_bias_is_seen_beside_more_particles_where_fewer_have_no_room(monkeypatch):
+    """As with a hundred samples, whose bases fill more than half of what so many particles hold."""
+    law = Law(bias=100.0, spread=2000.0)
+    result = limited(monkeypatch, without_room(law, below=4000))
+    found = configuration(result)["limit"]
+    sizes = {level["particles"]: level["replicates"] for level in found["levels"] if "particles" in level}
+    assert set(sizes) == {4000, 6000}
+    assert all(sizes.values())
+    about = found["quantities"]["ntk"]
+    assert abs(about["bias"] - 100 / 4000) < 4 * about["bias_error"] + 1e-3
+
+
+def test_a_bias_that_cannot_be_seen_is_not_known(monkeypatch):
+    result = limited(monkeypatch, without_room(Law(spread=2000.0), below=4000, above=4000))
+    found = configuration(result)["limit"]
+    assert found["route"].startswith("deferred")
+    assert {level.get("particles") for level in found["levels"]} <= {4000, None}
+    assert math.isnan(float(found["quantities"]["ntk"]["bias"]))
+    assert "bias was not looked for" in found["why"]
+
+
+@pytest.mark.slow
+def test_a_hundred_samples():
+    task = wl.datasets.digits(samples=100, classes=(3, 8))
+    problem = {"optimizer": wl.SGD(0.008), "steps": 8}
+    result = wl.limit(wl.MLP(2, wl.Tanh()), task, wl.DirectFeedbackAlignment(), accuracy=0.03, **problem)
+    networks = wl.train(
+        wl.MLP(2, wl.Tanh()),
+        task,
+        wl.DirectFeedbackAlignment(),
+        width=2000,
+        replicates=8,
+        **problem,
+        record=wl.Record(kernels=("ntk",)),
+    )
+    error = result["ntk"].mean("replicate") - networks["ntk"].mean("replicate")
+    assert float(np.linalg.norm(error) / np.linalg.norm(networks["ntk"].mean("replicate"))) < 0.04

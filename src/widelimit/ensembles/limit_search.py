@@ -26,6 +26,12 @@ _NARROW = 100
 
 _TOGETHER = 16  # networks in a call
 _ROUND = 20.0  # seconds, about, between two looks at what is reached
+_BESIDE = (0.5, 0.75, 1.5)
+"""The particles beside which the bias of deferred weights is looked for, as shares of theirs, the cheapest first: fewer
+may have no room for the basis."""
+
+_UNSEEN = "Its bias was not looked for: neither fewer nor more particles could be run."
+
 _FAR_DEARER = 3.0
 """What networks have to take beside deferred weights, by their multiplications, to be tried last, or not at all."""
 
@@ -87,6 +93,16 @@ class Search:
         self.levels.append(level)
         return level
 
+    def _run_at(self, width: Width) -> Level | None:
+        """The level of a width with a few more runs; none where there is no room or memory for it."""
+        try:
+            level = self.level(width)
+            level.add(2 if width.resamples else _few(level))
+        except ArgumentError:
+            self.levels = [each for each in self.levels if each.count]
+            return None
+        return level
+
     def _run(self, width: Width, replicates: int, seed: int) -> xr.Dataset:
         return train(**self.arguments, width=width, replicates=replicates, seed=seed, progress=False)
 
@@ -115,7 +131,7 @@ class Search:
         for width in self._first_widths():
             level = self.level(width)
             self._tell(f"networks of {width.size} neurons")
-            level.add(8 if level.together == 1 else 1)
+            level.add(_few(level))
             if level.failed:
                 return self._fallback(level)
             if level.first_seconds < 0.1 * self.budget:
@@ -245,6 +261,8 @@ class Search:
         """Add the level beside which the bias of the route is seen."""
         route = self.route
         assert route is not None
+        if _UNSEEN in self.why:
+            return
         last = route.levels[0] if len(route.levels) > 1 else route.levels[-1]
         if self.elapsed + last.compiling + 2 * last.pace > self.budget:
             return
@@ -255,36 +273,31 @@ class Search:
             if not beside.failed and beside.count > 1:
                 self.route = extrapolated(narrow, wide, beside)
         elif route.kind == "deferred" and not self.arguments["net"].nonlinearity.linear:
-            for share in (0.5, 0.75):
-                width = self.simulation.width
-                assert isinstance(width, Infinite)
-                fewer = dataclasses.replace(width, particles=int(share * last.size))
-                try:
-                    beside = self.level(fewer)
-                except ArgumentError:  # so few particles have no room for the basis
-                    continue
-                beside.add(2)
-                if not beside.failed:
+            width = self.simulation.width
+            assert isinstance(width, Infinite)
+            for share in _BESIDE:
+                beside = self._run_at(dataclasses.replace(width, particles=int(share * last.size)))
+                if beside is not None and not beside.failed:
                     self.route = single(last, beside)
                     return
+            self.why = f"{self.why} {_UNSEEN}".strip()
 
     def _widened(self) -> bool:
         """Take the route at twice its width, with the runs that there are."""
         route = self.route
         assert route is not None
-        try:
-            if route.kind == "networks" and len(route.levels) > 1:
-                narrow, wide = route.levels
-                wider = self.level(Finite(2 * wide.size))
-                wider.add(8 if wider.together == 1 else 1)
+        if route.kind == "networks" and len(route.levels) > 1:
+            narrow, wide = route.levels
+            wider = self._run_at(Finite(2 * wide.size))
+            if wider is not None:
                 self.route = extrapolated(wide, wider, narrow)
-            else:
-                (level,) = route.levels
-                assert isinstance(level.width, Infinite)
-                wider = self.level(dataclasses.replace(level.width, particles=2 * level.size))
-                wider.add(2)
+        else:
+            (level,) = route.levels
+            assert isinstance(level.width, Infinite)
+            wider = self._run_at(dataclasses.replace(level.width, particles=2 * level.size))
+            if wider is not None:
                 self.route = single(wider, level)
-        except ArgumentError:  # there is not memory enough
+        if wider is None:
             return False
         return self.elapsed < self.budget
 
@@ -330,6 +343,11 @@ class Search:
         self.bar.n = min(round(self.elapsed, 1), self.bar.total)
         self.bar.update(0)
         self.bar.refresh()
+
+
+def _few(level: Level) -> int:
+    """How many networks are tried first: where they are trained together, as many as a call takes."""
+    return 8 if level.together == 1 else 1
 
 
 _BAR = "{desc} |{bar}| {elapsed}{postfix}"
