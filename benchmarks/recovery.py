@@ -190,9 +190,12 @@ class Calibration:
                 said, true = np.array(self.said[kind]), np.array(self.true[kind])
                 within = (said >= low) & ((said < high) | (high == 1))
                 count = int(within.sum())
-                share = float(true[within].mean()) if count else np.nan
-                error = np.sqrt(share * (1 - share) / max(count, 1))
-                cells += [str(count), f"{said[within].mean():.3f}" if count else "–", f"{share:.3f} ± {error:.3f}"]
+                if not count:
+                    cells += ["0", "–", "–"]
+                    continue
+                share = true[within].mean()
+                error = np.sqrt(share * (1 - share) / count)
+                cells += [str(count), f"{said[within].mean():.3f}", f"{share:.3f} ± {error:.3f}"]
             yield f"| {low} to {high} | {' | '.join(cells)} |"
 
 

@@ -30,8 +30,6 @@ _BESIDE = (0.5, 0.75, 1.5)
 """The particles beside which the bias of deferred weights is looked for, as shares of theirs, the cheapest first: fewer
 may have no room for the basis."""
 
-_UNSEEN = "Its bias was not looked for: neither fewer nor more particles could be run."
-
 _FAR_DEARER = 3.0
 """What networks have to take beside deferred weights, by their multiplications, to be tried last, or not at all."""
 
@@ -53,6 +51,8 @@ class Search:
     route: Route | None = None
     other: Route | None = None
     why: str = ""
+    unseen: bool = False
+    """Whether neither fewer nor more particles could be run, so that the bias of deferred weights cannot be seen."""
     stopped: str = ""
 
     @classmethod
@@ -261,7 +261,7 @@ class Search:
         """Add the level beside which the bias of the route is seen."""
         route = self.route
         assert route is not None
-        if _UNSEEN in self.why:
+        if self.unseen:
             return
         last = route.levels[0] if len(route.levels) > 1 else route.levels[-1]
         if self.elapsed + last.compiling + 2 * last.pace > self.budget:
@@ -280,25 +280,22 @@ class Search:
                 if beside is not None and not beside.failed:
                     self.route = single(last, beside)
                     return
-            self.why = f"{self.why} {_UNSEEN}".strip()
+            self.unseen = True
+            self.why = f"{self.why} Its bias was not looked for: neither fewer nor more particles could be run.".strip()
 
     def _widened(self) -> bool:
         """Take the route at twice its width, with the runs that there are."""
         route = self.route
         assert route is not None
-        if route.kind == "networks" and len(route.levels) > 1:
-            narrow, wide = route.levels
-            wider = self._run_at(Finite(2 * wide.size))
-            if wider is not None:
-                self.route = extrapolated(wide, wider, narrow)
+        first, last = route.levels[0], route.levels[-1]
+        if isinstance(last.width, Infinite):
+            width: Width = dataclasses.replace(last.width, particles=2 * last.size)
         else:
-            (level,) = route.levels
-            assert isinstance(level.width, Infinite)
-            wider = self._run_at(dataclasses.replace(level.width, particles=2 * level.size))
-            if wider is not None:
-                self.route = single(wider, level)
+            width = Finite(2 * last.size)
+        wider = self._run_at(width)
         if wider is None:
             return False
+        self.route = single(wider, last) if first is last else extrapolated(last, wider, first)
         return self.elapsed < self.budget
 
     def _round(self) -> bool:
