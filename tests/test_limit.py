@@ -406,6 +406,20 @@ def test_bias_is_seen_beside_more_particles_where_fewer_have_no_room(monkeypatch
     assert abs(about["bias"] - 100 / 4000) < 4 * about["bias_error"] + 1e-3
 
 
+def test_networks_are_taken_where_deferred_weights_have_no_memory(monkeypatch):
+    options = {"optimizer": wl.SGD(0.1), "steps": 3}
+    infinite, network = (wl.plan(NET, TASK, width=width, replicates=2, **options).needed for width in (math.inf, 200))
+    assert 2 * network < infinite
+    monkeypatch.setattr("widelimit.memory.available_memory", lambda: infinite / 2)
+    result = wl.limit(NET, TASK, accuracy=0.3, **options)
+    asked = about(result)
+    assert asked["route"].startswith("networks")
+    assert re.search("Deferred weights.* ruled out.*of memory and", asked["why"])
+    monkeypatch.setattr("widelimit.memory.available_memory", lambda: 1e4)
+    with pytest.raises(ArgumentError, match="of memory and"):
+        wl.limit(NET, TASK, accuracy=0.3, **options)
+
+
 def test_a_bias_that_cannot_be_seen_is_not_known(monkeypatch):
     result = limited(monkeypatch, without_room(Law(spread=2000.0), below=4000, above=4000))
     found = configuration(result)["limit"]

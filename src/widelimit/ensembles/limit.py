@@ -40,8 +40,8 @@ def limit(
 
     There are two ways to the limit: deferred weights, which are the limit but for their sampling, and networks of two
     widths N and 2N, extrapolated as 2 q_2N − q_N, which leaves a bias of order 1/N². Both are tried on a few
-    replicates, unless a trial of one would be more than it can save; their spread and seconds say which one is cheaper
-    here. That one goes on, in batches, until the error
+    replicates, unless a trial of one would be more than it can save or finds no memory; their spread and seconds say
+    which one is cheaper here. That one goes on, in batches, until the error
 
         √(⟨|q − q_∞|²⟩ / ⟨|q_∞|²⟩),    the averages over recorded steps and all entries of q,
 

@@ -110,8 +110,9 @@ class Search:
 
     def pilot(self) -> None:
         """Try both ways on a few replicates, and take the cheaper one; what is far dearer may not be worth a trial."""
+        refused = self._no_room()
         ratio = networks_over_deferred(*self._problem, self._first_widths(), self.simulation.width)
-        deferred = self._deferred() if ratio > _FAR_DEARER else None
+        deferred = self._deferred() if ratio > _FAR_DEARER and refused is None else None
         if deferred is not None and not deferred.failed:
             self.route, self.why = deferred, self._networks_are_too_dear(deferred, ratio)
             if self.why:
@@ -119,6 +120,11 @@ class Search:
         networks = self._networks()
         if networks is not None:
             self.route = networks
+        if refused is not None:
+            if self.route is None:
+                raise refused
+            self.why = f"Deferred weights, of {self.simulation.width.size} particles, are ruled out. {refused}"
+            return
         if deferred is None:
             self.why = self._deferred_is_too_dear(networks)
             if self.why:
@@ -140,6 +146,14 @@ class Search:
             if self.route is None:
                 self.route = single(level)
         return extrapolated(*levels)
+
+    def _no_room(self) -> ArgumentError | None:
+        """The refusal of a run of deferred weights for want of memory; none where there is enough."""
+        try:
+            self.simulation.check_memory(self.arguments["steps"] // self.simulation.record.every + 1, 2)
+        except ArgumentError as refusal:
+            return refusal
+        return None
 
     def _first_widths(self) -> tuple[Finite, Finite]:
         narrow = max(_NARROW, self.arguments["task"].samples)
