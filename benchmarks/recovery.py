@@ -4,10 +4,10 @@
 
 Five rules (gradient descent, feedback alignment with ρ = 0 and ½, direct feedback alignment, Hebbian), γ0 of ½, 1 and
 2, every layer: networks of these are recorded, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Six sessions; twelve digits
-of two classes, tanh, L = 3 unless another setting is named. Candidates are kept in FOLDER. Prints the tables of
-docs/inference.md. `--ideal` records from the candidates' own Gaussian law in place of networks: the likelihood is then
-exact, and nothing could name more of them right. Below the rows of a call, how often that is true whose probability the
-posteriors say, over all of its recordings.
+of two classes, tanh, L = 3 unless another setting is named (`thirty-six`: as many digits, in eight sessions).
+Candidates are kept in FOLDER. Prints the tables of docs/inference.md. `--ideal` records from the candidates' own
+Gaussian law in place of networks: the likelihood is then exact, and nothing could name more of them right. Below the
+rows of a call, how often that is true whose probability the posteriors say, over all of its recordings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ RULES = {
     "DFA": wl.DirectFeedbackAlignment(),
     "Hebb": wl.Hebbian(),
 }
-SESSIONS, STEPS = (0, 8, 16, 24, 32, 40), 40
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,13 @@ class Setting:
     grid: tuple[float, ...] = (0.5, 0.7, 1.0, 1.4, 2.0)
     rules: dict[str, wl.Rule] = field(default_factory=lambda: RULES)
     step_size: float = 0.05
+    sessions: tuple[int, ...] = (0, 8, 16, 24, 32, 40)
+    """The steps at which responses are recorded; the last one is that of training too."""
+
+    @property
+    def steps(self) -> int:
+        """Of training."""
+        return self.sessions[-1]
 
     def network(self, richness: float) -> wl.MLP:
         """The network with this γ0."""
@@ -65,6 +71,13 @@ def settings() -> dict[str, Setting]:
     each = (
         Setting("digits", digits, wl.Tanh()),
         Setting("sixteen", wl.datasets.digits(samples=16, classes=(3, 8)), wl.Tanh()),
+        Setting(
+            "thirty-six",
+            wl.datasets.digits(samples=36, classes=(3, 8)),
+            wl.Tanh(),
+            step_size=0.02,
+            sessions=(0, 4, 8, 12, 20, 28, 36, 44),
+        ),
         Setting("relu", digits, wl.ReLU(), rules=stable, step_size=0.015),
         Setting("two-layers", digits, wl.Tanh(), layers=2),
         Setting("sphere", sphere, wl.Tanh()),
@@ -96,7 +109,7 @@ def candidates(setting: Setting, folder: Path, without: str = "") -> wl.Candidat
         [setting.network(richness) for richness in setting.grid],
         [rule for name, rule in RULES.items() if name != without],
         optimizer=wl.SGD(setting.step_size),
-        steps=STEPS,
+        steps=setting.steps,
         record=wl.Record(every=4),
         folder=folder,
     )
@@ -114,11 +127,11 @@ def recorded(
             setting.rules[name],
             width=width,
             optimizer=wl.SGD(setting.step_size),
-            steps=STEPS,
+            steps=setting.steps,
             record=wl.Record(fields=True, kernels=()),
             seed=1000,
         )
-        _, features, losses = features_of(simulation, SESSIONS, seed)
+        _, features, losses = features_of(simulation, setting.sessions, seed)
         np.savez(path, features=features.astype(np.float32), losses=losses)
     with np.load(path) as held:
         return held["features"].astype(float), held["losses"]
@@ -130,14 +143,16 @@ def of_the_law(
     """Features (session, stimulus, neuron) that a candidate's Gaussian law draws, and losses as of [`recorded`]."""
     rule = setting.rules[name]
     member = next(each for each in grid.members() if (each.rule, each.richness, each.layer) == (rule, richness, layer))
-    law = law_of(member, grid, np.arange(setting.task.samples), np.array(SESSIONS, float))
+    law = law_of(member, grid, np.arange(setting.task.samples), np.array(setting.sessions, float))
     draws = np.random.default_rng([4, seed]).normal(size=(law.factor.shape[1], width))
     features = law.mean[:, None] + law.factor @ draws
-    losses = grid.run_of(member)["loss"].sel(step=[0, *SESSIONS]).values
-    return features.reshape(len(SESSIONS), setting.task.samples, width), losses
+    losses = grid.run_of(member)["loss"].sel(step=[0, *setting.sessions]).values
+    return features.reshape(len(setting.sessions), setting.task.samples, width), losses
 
 
-def recording(features: np.ndarray, losses: np.ndarray, seed: int, neurons: int, **options) -> wl.Recording:
+def recording(
+    features: np.ndarray, losses: np.ndarray, sessions: tuple[int, ...], seed: int, neurons: int, **options
+) -> wl.Recording:
     """A recording of one layer, whose features are (session, stimulus, neuron), under a condition."""
     times = options.pop("times", "known")
     tracked = options.pop("tracked", True)
@@ -147,7 +162,7 @@ def recording(features: np.ndarray, losses: np.ndarray, seed: int, neurons: int,
     if mixed:  # the same places are other neurons in each session, but for some that are met again by chance
         features = np.stack([session[:, random.permutation(features.shape[2])] for session in features])
     values = sampled(features, neurons, noise, trials, tracked or mixed, random, **options)
-    known = {"steps": SESSIONS} if times == "known" else {}
+    known = {"steps": sessions} if times == "known" else {}
     if times == "performance":
         known = {"performance": losses[1:] / losses[0]}
     return wl.Recording(values, np.arange(values.shape[-1]), tracked=tracked, **known)
@@ -221,7 +236,7 @@ def row(
         else:
             features, losses = recorded(setting, name, richness, width, repetition // len(cases), folder)
             features = features[:, layer - 1]
-        made = recording(features, losses, repetition, **CONDITIONS[condition])
+        made = recording(features, losses, setting.sessions, repetition, **CONDITIONS[condition])
         members, posteriors = judged(made, grid, laws)
         labels = np.array([member.family for member in members])
         truth, score = type(setting.rules[name]).__name__, {}
@@ -267,7 +282,7 @@ def none_of_these(setting: Setting, folder: Path, repetitions: int, width: int) 
                 for session in other[1:]:
                     turned.append(np.sqrt(0.8) * turned[-1] + np.sqrt(0.2) * session)
                 features = np.stack(turned)
-            made = recording(features[:, layer - 1], losses, repetition, neurons=200)
+            made = recording(features[:, layer - 1], losses, setting.sessions, repetition, neurons=200)
             posterior = wl.infer(made, others, refine=False, check=19, check_width=width, progress=False)
             rejected.append(not bool(posterior["fits"]))
         print(f"| {kind} | {sum(rejected)} of {len(rejected)} |", flush=True)
