@@ -125,18 +125,20 @@ def test_nothing_sent_drops_nothing():
     assert float(basis.dropped) == 0
 
 
+@pytest.mark.parametrize(("precision", "rounding"), [("float64", 1e-12), ("float32", 2e-6)])
 @pytest.mark.parametrize("kind", [OrthogonalisedPopulation, RotatedPopulation])
-def test_rows_are_matched_as_long_as_they_fit(kind):
-    population = kind(SIZE, "float64", np.random.default_rng(0))
+def test_rows_are_matched_as_long_as_they_fit(kind, precision, rounding):
+    population = kind(SIZE, precision, np.random.default_rng(0))
     features = np.maximum(np.asarray(population.draw(10)), 0)
     population.avoid(len(features), lambda: features)
     drawn = np.asarray(population.draw(150))
-    assert np.allclose(inner(drawn, drawn), np.eye(150), atol=1e-12)
-    assert np.allclose(inner(drawn, features), 0, atol=1e-12)
-    assert np.allclose(drawn.mean(axis=1), 0, atol=1e-12)
+    assert drawn.dtype == precision
+    assert np.allclose(inner(drawn, drawn), np.eye(150), atol=rounding)
+    assert np.allclose(inner(drawn, features), 0, atol=rounding)
+    assert np.allclose(drawn.mean(axis=1), 0, atol=rounding)
     spare = np.asarray(population.spare(60))
     assert np.allclose((spare**2).mean(axis=1), 1)
-    assert np.allclose(inner(spare, drawn), 0, atol=1e-12)
+    assert np.allclose(inner(spare, drawn), 0, atol=rounding)
 
 
 @pytest.mark.parametrize("kind", [OrthogonalisedPopulation, RotatedPopulation])

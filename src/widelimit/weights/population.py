@@ -10,6 +10,7 @@ that alone makes deep linear networks exact and the spread between seeds of the 
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any, final
 
@@ -120,7 +121,7 @@ class MatchedPopulation(Population):
         return self._loose(rows, generator)
 
     def _loose(self, rows, generator):
-        left = self._away(generator.standard_normal((rows, self.size)))
+        left = self._away(generator.standard_normal((rows, self.size)).astype(self.dtype))
         return left / np.sqrt((left**2).mean(axis=1, keepdims=True))
 
     @abc.abstractmethod
@@ -168,12 +169,12 @@ class RotatedPopulation(MatchedPopulation):
         self._used = 0
         """How many rows of the rotation are matched: those that were handed out, and those that are kept away from."""
         if generator is not None:
-            self._rotation = Rotation(size, generator)
+            self._rotation = Rotation(size, generator, dtype)
             self._keep_away_from(np.full((1, size), size**-0.5))
 
     def _draw(self, rows, generator):
         self._used += rows
-        return self._rotation.rows(self._used - rows, self._used) * np.sqrt(self.size)
+        return self._rotation.rows(self._used - rows, self._used) * math.sqrt(self.size)
 
     def _away(self, rows):
         return self._rotation.without(rows, self._used)

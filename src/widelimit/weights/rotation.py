@@ -10,21 +10,29 @@ orthogonal random features, Yu et al. 2016.) Reflections turn chosen rows into d
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 _PIECE = 256  # rows at a time: what is held beside the result
 
 
 class Rotation:
-    """An orthogonal matrix of `size` rows, all of which are orthonormal in the ordinary inner product."""
+    """An orthogonal matrix of `size` rows, all of which are orthonormal in the ordinary inner product.
 
-    def __init__(self, size: int, generator: np.random.Generator):
+    Up to the rounding of `dtype`, in which its rows are made; vectors that it is applied to keep their own.
+    """
+
+    def __init__(self, size: int, generator: np.random.Generator, dtype: DTypeLike = np.float64):
         self.size = size
-        self._signs = generator.choice([-1.0, 1.0], size=(3, size))
+        self.dtype = np.dtype(dtype)
+        self._signs = generator.choice(np.array([-1, 1], self.dtype), size=(3, size))
         self._reflections: list[np.ndarray] = []
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """The rows from `start` to before `stop`, (row, size)."""
-        rows = np.zeros((stop - start, self.size))
+        return self._rows(start, stop, self.dtype)
+
+    def _rows(self, start: int, stop: int, dtype: np.dtype) -> np.ndarray:
+        rows = np.zeros((stop - start, self.size), dtype)
         for first in range(start, stop, _PIECE):
             piece = rows[first - start : min(first + _PIECE, stop) - start]
             piece[np.arange(len(piece)), first + np.arange(len(piece))] = 1
@@ -33,7 +41,7 @@ class Rotation:
 
     def without(self, vectors: np.ndarray, rows: int) -> np.ndarray:
         """What is left of some vectors, (vector, size), without their parts along the first so many rows."""
-        left = np.empty(vectors.shape)
+        left = np.empty_like(vectors)
         for first in range(0, len(vectors), _PIECE):
             coordinates = self._turned_back(vectors[first : first + _PIECE])
             coordinates[:, :rows] = 0
@@ -45,14 +53,15 @@ class Rotation:
 
         Rows before them stay where they are, if the directions are orthogonal to them.
         """
-        rows = self.rows(row, row + len(directions))
+        # In double precision, as reflections that are a little off would spoil all that is drawn from now on.
+        rows = self._rows(row, row + len(directions), np.dtype(np.float64))
         # In their principal vectors the two spaces are pairs that have nothing to do with one another, and a reflection
         # for each pair takes one into the other.
         left, _, right = np.linalg.svd(rows @ directions.T)
         normals = left.T @ rows - right @ directions
         lengths = np.linalg.norm(normals, axis=1, keepdims=True)
         apart = lengths[:, 0] > 1e-7  # others are the same vector already
-        self._reflections.append(normals[apart] / lengths[apart])
+        self._reflections.append((normals[apart] / lengths[apart]).astype(self.dtype))
 
     def _turned(self, coordinates: np.ndarray) -> np.ndarray:
         """Σ_k coordinates_k row_k."""
