@@ -4,7 +4,7 @@
 
 Five rules (gradient descent, feedback alignment with ρ = 0 and ½, direct feedback alignment, Hebbian), γ0 of ½, 1 and
 2, every layer: networks of these are recorded, candidates have γ0 of ½, 0.7, 1, 1.4 and 2. Six sessions; twelve digits
-of two classes, tanh, L = 3 unless another setting is named (`thirty-six`: as many digits, in eight sessions).
+of two classes, tanh, L = 3 unless another setting is named (those with `thirty-six`: as many stimuli, eight sessions).
 Candidates are kept in FOLDER. Prints the tables of docs/inference.md. `--ideal` records from the candidates' own
 Gaussian law in place of networks: the likelihood is then exact, and nothing could name more of them right. Below the
 rows of a call, how often that is true whose probability the posteriors say, over all of its recordings.
@@ -13,6 +13,7 @@ rows of a call, how often that is true whose probability the posteriors say, ove
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import time
 from collections.abc import Iterator
@@ -68,21 +69,20 @@ def settings() -> dict[str, Setting]:
     stable = {name: rule for name, rule in RULES.items() if name != "Hebb"}  # which diverges in ReLU networks
     between = {name: RULES[name] for name in ("GD", "DFA", "Hebb")} | {"FA ¼": wl.FeedbackAlignment(0.25)}
     digits, sphere = wl.datasets.digits(samples=12, classes=(3, 8)), wl.datasets.sphere(samples=12, dimension=10)
+    thirty_six = wl.datasets.digits(samples=36, classes=(3, 8))
+    many = functools.partial(Setting, step_size=0.02, sessions=(0, 4, 8, 12, 20, 28, 36, 44))
     each = (
         Setting("digits", digits, wl.Tanh()),
         Setting("sixteen", wl.datasets.digits(samples=16, classes=(3, 8)), wl.Tanh()),
-        Setting(
-            "thirty-six",
-            wl.datasets.digits(samples=36, classes=(3, 8)),
-            wl.Tanh(),
-            step_size=0.02,
-            sessions=(0, 4, 8, 12, 20, 28, 36, 44),
-        ),
         Setting("relu", digits, wl.ReLU(), rules=stable, step_size=0.015),
         Setting("two-layers", digits, wl.Tanh(), layers=2),
         Setting("sphere", sphere, wl.Tanh()),
         Setting("lazy", digits, wl.Tanh(), richness=(0.02, 0.05), grid=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0)),
         Setting("between", digits, wl.Tanh(), richness=(0.6, 0.85, 1.2, 1.7), rules=between),
+        many("thirty-six", thirty_six, wl.Tanh()),
+        many("thirty-six-relu", thirty_six, wl.ReLU(), rules=stable, step_size=0.005),
+        many("thirty-six-two-layers", thirty_six, wl.Tanh(), layers=2),
+        many("thirty-six-sphere", wl.datasets.sphere(samples=36, dimension=10), wl.Tanh()),
     )
     return {setting.name: setting for setting in each}
 

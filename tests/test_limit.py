@@ -157,6 +157,13 @@ def test_a_bias_that_is_chance_is_not_counted():
 # --- what is run, and what comes of it
 
 
+@pytest.mark.parametrize(("accuracy", "told"), [(0.02, True), (0.2, False)])
+def test_a_bias_that_could_hide_is_told(monkeypatch, accuracy, told):
+    result = limited(monkeypatch, Law(spread=2000.0, particles=4.0), accuracy=accuracy)
+    assert about(result)["quantities"]["ntk"]["bias_error"] == pytest.approx(0.04, rel=0.4)
+    assert ("bias of ntk was seen to" in about(result)["why"]) == told
+
+
 def test_the_accuracy_is_reached_nine_times_of_ten(monkeypatch):
     errors = []
     for seed in range(10):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def _described(search: Search, accuracies: dict[str, Accuracy], stopped: str) ->
         "of": list(accuracies),
         "quantities": {name: accuracy.as_numbers() for name, accuracy in accuracies.items()},
         "route": search.route.described(),
-        "why": search.why,
+        "why": " ".join([search.why, *_badly_seen(search, accuracies)]).strip(),
         "stopped": stopped or ("" if not search.route.failed else "all runs diverged"),
         "levels": [
             {
@@ -64,6 +64,13 @@ def _described(search: Search, accuracies: dict[str, Accuracy], stopped: str) ->
             for level in search.levels
         ],
     }
+
+
+def _badly_seen(search: Search, accuracies: dict[str, Accuracy]) -> Iterator[str]:
+    """A sentence for each quantity whose bias could hide at the size of what was asked for."""
+    for name, known in accuracies.items():
+        if known.bias_error > search.accuracy and not known.counted_bias:
+            yield f"The bias of {name} was seen to {known.bias_error:.2g} of its size only, and none is counted."
 
 
 def warn(search: Search) -> None:
