@@ -270,7 +270,7 @@ def test_shared_noise_is_projected_out():
     signal = random.normal(size=(2, 1, 12, 5))
     direction = random.normal(size=12)
     shared = 20 * random.normal(size=(2, 6, 1, 5)) * direction[:, None]
-    recording = wl.Recording(signal + shared + 0.01 * random.normal(size=(2, 6, 12, 5)), np.arange(5))
+    recording = wl.Recording(signal + shared + 0.15 * random.normal(size=(2, 6, 12, 5)), np.arange(5))
     left = units_of(recording, shared_noise=1)
     assert left.count == 11
     noise = units_of(recording).responses.var() / left.responses.var()

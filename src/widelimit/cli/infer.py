@@ -40,6 +40,8 @@ class Infer:
     """The NetCDF file to write."""
     overwrite: bool = False
     """Replace the file if it exists."""
+    steps: tuple[float, ...] = ()
+    """The step of training of each session, in place of what the recording says of its times."""
     folder: Path | None = None
     """A folder in which the runs of candidates are kept, and found again; it is made unless it is there."""
     workers: int | None = None
@@ -65,6 +67,8 @@ class Infer:
         """Infer, save and say; returns the exit code."""
         destinations.check(self.out, self.overwrite, inputs=[self.recording, self.candidates])
         recording = read(self.recording)
+        if self.steps:
+            recording = recording.with_steps(self.steps)
         if self.folder is not None:
             destinations.folder(self.folder)
         candidates = candidates_of(self.candidates, self.folder, workers=self.workers, scheduler=self.scheduler)

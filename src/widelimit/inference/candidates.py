@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -104,12 +104,13 @@ class Candidates:
 
     - `task`: what was learned. Its samples are the stimuli of the recording, or hold them.
     - `nets`: networks, such as `[wl.MLP(3, wl.Tanh(), richness=g) for g in (0.5, 1, 2)]`; the smallest and largest
-      richness bound the prior.
+      richness bound the prior. One that stands twice, or a rule, is one candidate.
     - `rules`: learning rules; several `FeedbackAlignment` with other ρ are one rule, whose ρ is refined between them.
     - `layers`: "all", or the numbers of those that could have been recorded.
     - `optimizer`: the steps in which all of them learn; it needs a step size in numbers.
     - `steps`: how many there are.
-    - `record`: which steps are kept (`every`) and of which samples; about twelve, of all samples, unless given.
+    - `record`: which steps are kept (`every`) and of which samples; about twelve, of all samples, unless given. Runs go
+      on to the first of them that is not before `steps`, so that a session at any step lies between two.
     - `baselines`: of "untrained" (the network as it was before learning) and "inputs" (the kernel of the inputs).
     - `width`: the particles of each run, as [`train`] chooses them unless given. What is sampling error of a kernel
       enters the evidence of every neuron alike, so that many neurons need many particles.
@@ -142,7 +143,8 @@ class Candidates:
         memory: float | str | None = None,
     ):
         checks.instance("task", task, Task, "widelimit.Task(x, y)")
-        self.nets, self.rules = _several("nets", nets, Architecture), _several("rules", rules, Rule)
+        self.nets = _several("nets", nets, Architecture, lambda net: (_structure(net), float(net.richness)))
+        self.rules = _several("rules", rules, Rule, _rule)
         checks.instance("optimizer", optimizer, SGD, "widelimit.SGD(step_size=0.1)")
         if isinstance(optimizer.step_size, str):
             raise ArgumentError('optimizer needs a step size in numbers: with "auto" each candidate has its own time.')
@@ -160,13 +162,14 @@ class Candidates:
         )
         if record.every > steps:
             raise ArgumentError(f"record.every must be at most steps, {steps}; got {record.every}.")
-        for baseline in baselines:
-            checks.known("baselines", baseline, BASELINES)
+        baselines = _names("baselines", baselines)
         width = Infinite() if width is None else width
         checks.instance("width", width, Infinite, "widelimit.Infinite(particles=2000)")
         replicates = checks.integer("replicates", replicates, at_least=1)
         seed = checks.integer("seed", seed, at_least=0)
-        self.task, self.layers, self.baselines = task, _layers(layers, self.nets), tuple(dict.fromkeys(baselines))
+        self.task, self.layers, self.baselines = task, _layers(layers, self.nets), baselines
+        self.steps = steps
+        """The steps of training that sessions can be at, of each."""
         where = None if folder is None else Path(folder)
         if where is not None and not where.is_dir():
             raise FileNotFoundError(f"The folder {where} does not exist; create it first.")
@@ -175,12 +178,8 @@ class Candidates:
             means = means_of(workers, memory, scheduler)
             if where is None and means.workers != 0:
                 raise ArgumentError("folder: name one, through which several processes hand over what they compute.")
-        self.runs = Runs(Training(task, optimizer, steps, record, width, replicates, seed), where, means)
-
-    @property
-    def steps(self) -> int:
-        """The steps of training of each."""
-        return self.runs.training.steps
+        whole = record.every * -(-steps // record.every)
+        self.runs = Runs(Training(task, optimizer, whole, record, width, replicates, seed), where, means)
 
     @property
     def samples(self) -> np.ndarray:
@@ -300,20 +299,43 @@ def _shares(values: list[Any], scale: Any) -> np.ndarray:
     return shares / shares.sum()
 
 
-def _several(name: str, given: Any, kind: type) -> list[Any]:
+def _rule(rule: Rule) -> Any:
+    """What tells a rule from others; of one that is no dataclass, itself."""
+    fields = dataclasses.fields(rule) if dataclasses.is_dataclass(rule) else None
+    return rule if fields is None else (type(rule), *((each.name, repr(getattr(rule, each.name))) for each in fields))
+
+
+def _several(name: str, given: Any, kind: type, key: Callable[[Any], Any]) -> list[Any]:
+    """Those that are different from one another: one that stands twice would count twice in the prior."""
     if isinstance(given, kind):
         given = [given]
     if not isinstance(given, (list, tuple)) or not given:
         raise ArgumentError(f"{name} must be a list of them, one or more; got {checks.shortened(given)}.")
     for each in given:
         checks.instance(name, each, kind, "those of widelimit")
-    return list(given)
+    different: dict[Any, Any] = {}
+    for each in given:
+        different.setdefault(key(each), each)
+    return list(different.values())
+
+
+def _names(name: str, given: Any) -> tuple[str, ...]:
+    given = (given,) if isinstance(given, str) else given
+    if not isinstance(given, (list, tuple)):
+        raise ArgumentError(f"{name} must be a list of {', '.join(BASELINES)}, () for none; got {given!r}.")
+    for each in given:
+        checks.known(name, each, BASELINES)
+    return tuple(dict.fromkeys(given))
 
 
 def _layers(given: Any, nets: Sequence[Architecture]) -> set[int] | None:
     if isinstance(given, str):
         checks.known("layers", given, ("all",))
         return None
+    if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
+        given = [given]
+    if not isinstance(given, (list, tuple, range, np.ndarray)):
+        raise ArgumentError(f'layers must be "all", or a list of their numbers from 1 on; got {given!r}.')
     deepest = max(net.hidden_layers for net in nets)
     chosen = {checks.integer("layers", layer, at_least=1, at_most=deepest) for layer in given}
     if not chosen or min(chosen) > min(net.hidden_layers for net in nets):

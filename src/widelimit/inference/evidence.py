@@ -45,7 +45,7 @@ class Law(NamedTuple):
     def of(cls, second_moment: np.ndarray, mean: np.ndarray | None = None) -> Law:
         """The law with this second moment (cell, cell) and mean, on the scale on which the variance is 1 on average."""
         mean = np.zeros(len(second_moment)) if mean is None else mean
-        scale = np.trace(second_moment) / len(second_moment)
+        scale = max(np.trace(second_moment) / len(second_moment), 1e-300)  # of a law that says nothing, any
         values, vectors = np.linalg.eigh((second_moment - np.outer(mean, mean)) / scale)
         values = np.maximum(values, 0.0)
         left_out = np.cumsum(values) <= _TAIL * values.sum()
@@ -173,7 +173,7 @@ def _curves(units: Units, law: Law) -> _Curves:
         basis = _orthonormal(regressors)
         f, m, y = (part - basis @ (basis.T @ part) for part in (*columns, *rows))
         values, vectors = np.linalg.eigh(f.T @ f if f.shape[1] <= f.shape[0] else f @ f.T)
-        positive = values > 1e-12 * max(values[-1], 1e-300)
+        positive = values > 1e-12 * values.max(initial=1e-300)
         values, vectors = values[positive], vectors[:, positive]
         axes = f @ vectors / np.sqrt(values) if f.shape[1] <= f.shape[0] else vectors
         explained = (values[:, None] * grid) / (1 + values[:, None] * grid)  # direction, ratio

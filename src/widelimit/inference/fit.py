@@ -17,7 +17,7 @@ import numpy as np
 
 from ..progress import progress_bar
 from .evidence import Evidence, Law, evidence, log_likelihood_at
-from .simulated import features_of
+from .simulated import SourceDivergesError, features_of
 from .units import Units
 
 if TYPE_CHECKING:
@@ -140,20 +140,30 @@ class Misfit:
 
 
 def p_value(judge: Judge, best: Judged, count: int, width: int, seed: int, progress: bool | None) -> float:
-    """How often networks that the best candidate has trained fit it no better than the recording does."""
+    """How often networks that the best candidate has trained fit it no better than the recording does.
+
+    Networks that diverge, as those of finite width may where the limit does not, are replaced by others; NaN where
+    more than half of them do.
+    """
     units = judge.units
     units = units.chosen(np.repeat(np.arange(units.count), max(round(units.multiplicity), 1)))  # as many as there were
     misfit = Misfit(units, best.law, best.evidence)
     observed = misfit.of(units)
     features = _features(judge, best, width, seed)
-    worse = 0
+    worse, done = 0, 0
     with progress_bar(progress, total=count, desc="does it fit?", unit="network") as bar:
-        for index in range(count):
+        for index in range(2 * count):
+            try:
+                values = features(index)
+            except SourceDivergesError:
+                continue
             random = np.random.default_rng([seed, index])
-            drawn = units.with_responses(_drawn(units, features(index), best.evidence, random))
-            worse += misfit.of(drawn) >= observed
+            drawn = units.with_responses(_drawn(units, values, best.evidence, random))
+            worse, done = worse + (misfit.of(drawn) >= observed), done + 1
             bar.update(1)
-    return (1 + worse) / (1 + count)
+            if done == count:
+                return (1 + worse) / (1 + count)
+    return np.nan
 
 
 def _features(judge: Judge, best: Judged, width: int, seed: int) -> Callable[[int], np.ndarray]:

@@ -17,6 +17,8 @@ _POWERS = (0.4, 0.65, 1.0, 1.5, 2.5)
 """Exponents κ of a warp of time."""
 _STARTS, _ENDS = (0.0, 0.15), (0.5, 1.0)
 """When the first and the last session can have been, as parts of the run."""
+_ALONE = np.linspace(0.0, 1.0, 11)
+"""When the only session can have been."""
 
 
 def stimuli_of(recording: Recording, candidates: Candidates) -> np.ndarray:
@@ -56,7 +58,7 @@ def times_of(recording: Recording, run: xr.Dataset | None, steps: int) -> tuple[
     """At which steps the sessions can have been, (possibility, session), and the prior of each possibility.
 
     One where steps are known, or a performance that the run's own curve is matched to; else monotone warps of time,
-    from a first to a last step as t = first + (last − first)·(s/(T − 1))^κ.
+    from a first to a last step as t = first + (last − first)·(s/(T − 1))^κ. A single session can have been at any time.
     """
     if recording.steps is not None:
         if recording.steps.max() > steps:
@@ -67,12 +69,14 @@ def times_of(recording: Recording, run: xr.Dataset | None, steps: int) -> tuple[
         return np.zeros((1, count)), np.ones(1)
     if recording.performance is not None:
         return matched(recording, run)[None], np.ones(1)
-    last = float(run["step"][-1])
-    place = np.arange(count) / max(count - 1, 1)
+    last = min(float(run["step"][-1]), steps)
+    if count == 1:
+        return last * _ALONE[:, None], np.full(len(_ALONE), 1 / len(_ALONE))
+    place = np.arange(count) / (count - 1)
     warps = {
         tuple(np.round(last * (start + (end - start) * place**power), 6))
         for start, end, power in itertools.product(_STARTS, _ENDS, _POWERS if count > 2 else (1.0,))
-        if end > start or count == 1
+        if end > start
     }
     return np.array(sorted(warps)), np.full(len(warps), 1 / len(warps))
 

@@ -59,7 +59,7 @@ class Judge:
     stimuli: np.ndarray
     gains: bool
     judged: dict[int, Judged] = field(default_factory=dict)
-    diverged: list[str] = field(default_factory=list)
+    diverged: list[Candidate] = field(default_factory=list)
     laws: dict[Any, Law | None] = field(default_factory=dict)
     """What candidates say at certain times, which other recordings with the same stimuli can share."""
 
@@ -70,7 +70,7 @@ class Judge:
             for member in members:
                 each.append(self._judged(member))
                 bar.update(1)
-        self.diverged += [member.name for member, judged in zip(members, each, strict=True) if judged is None]
+        self.diverged += [member for member, judged in zip(members, each, strict=True) if judged is None]
         return [judged for judged in each if judged is not None]
 
     def _judged(self, candidate: Candidate) -> Judged | None:
@@ -165,7 +165,7 @@ def infer(
     judge = Judge(recording, candidates, units, stimuli, gains)
     candidates.compute(progress=progress)
     judged = judge.look(candidates.members(), progress)
-    if not judged:
+    if all(each.candidate.baseline for each in judged):
         raise ArgumentError("candidates: all of them diverge before the last session; take fewer or smaller steps.")
     bags = resamples(units, random)
     reached: dict[str, float] = {}
@@ -182,6 +182,12 @@ def infer(
     best = judged[int(np.argmax(_totals(judged)))]
     result = _labelled(judged, probability, errors, recording)
     return _completed(result, best, judge, units, check, check_width, random, progress)
+
+
+def _diverged(judge: Judge, result: xr.Dataset) -> dict[str, bool]:
+    """The rules of which candidates were left out, and whether none is left."""
+    left = set(result["rule"].values.tolist())
+    return {member.family: member.family not in left for member in judge.diverged}
 
 
 def finer(members: Sequence[Candidate], totals: np.ndarray, probability: np.ndarray) -> list[tuple[Any, Any]]:
@@ -331,6 +337,6 @@ def _completed(
         schema=SCHEMA,
         versions=json.dumps(versions()),
         configuration=json.dumps({"content": "posterior", "recording": repr(judge.recording)}),
-        diverged=json.dumps(judge.diverged),
-        verdict=verdict(result, p_value, check),
+        diverged=json.dumps([member.name for member in judge.diverged]),
+        verdict=verdict(result, p_value, check, _diverged(judge, result), units.constant),
     )

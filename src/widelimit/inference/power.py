@@ -18,7 +18,7 @@ from .candidates import Candidate, Candidates, log_prior
 from .evidence import Law, evidence
 from .laws import law_of
 from .recording import Recording
-from .simulated import features_of, sampled
+from .simulated import SourceDivergesError, features_of, sampled
 from .units import units_of
 
 
@@ -57,12 +57,12 @@ def identifiability(
     `deciding_neurons` (noise, sessions): the smallest number with an accuracy of 0.9 or more, NaN where none has.
     """
     checks.instance("candidates", candidates, Candidates, "widelimit.Candidates(task, nets, rules, ...)")
+    width = checks.integer("width", width, at_least=2)
     neurons = [checks.integer("neurons", each, at_least=2, at_most=width) for each in _listed("neurons", neurons)]
     noise = [checks.number("noise", each, at_least=0) for each in _listed("noise", noise)]
     repetitions = checks.integer("repetitions", repetitions, at_least=1)
     trials = checks.integer("trials", trials, at_least=1)
     tracked = checks.boolean("tracked", tracked)
-    width = checks.integer("width", width, at_least=2)
     seed = checks.integer("seed", seed, at_least=0)
     times = [_times(each, candidates.steps) for each in _listed("sessions", sessions)]
     for when in times:
@@ -122,7 +122,7 @@ def _features(
     every = np.unique(np.concatenate(times))
     try:
         _, features, _ = features_of(simulation, [int(step) for step in every], 0)
-    except ArgumentError:  # it has diverged
+    except SourceDivergesError:
         return None
     return [features[np.searchsorted(every, when), truth.layer - 1] for when in times]
 
@@ -180,7 +180,10 @@ def _times(given: Any, steps: int) -> np.ndarray:
         return np.round(np.linspace(0, steps, checks.integer("sessions", given, at_least=2))).astype(int)
     if not isinstance(given, (list, tuple, range, np.ndarray)) or not len(given):
         raise ArgumentError(f"sessions must be numbers of sessions, or lists of their steps; got {given!r}.")
-    return np.array([checks.integer("sessions", int(step), at_least=0, at_most=steps) for step in given])
+    when = np.array([checks.integer("sessions", step, at_least=0, at_most=steps) for step in given])
+    if (np.diff(when) < 0).any():
+        raise ArgumentError(f"sessions must not fall: they are in their order in time; got {checks.shortened(given)}.")
+    return when
 
 
 def _listed(name: str, given: Any) -> list[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,17 +44,17 @@ def from_npz(path: str | os.PathLike[str], **options: Any) -> Recording:
     **Arguments:** `path`; `options`, arguments of [`Recording`] that the archive lacks.
     """
     content = files.read(path)
-    known = {"responses", "stimuli", "targets", "sessions", "performance", "tracked", "steps", "measure"}
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            held = {name: archive[name] for name in archive.files if name in known}
+            held = {name: archive[name] for name in archive.files}
     except Exception as error:  # NumPy and zipfile raise whatever damaged bytes lead to
         raise ArgumentError(f"{path} is no readable .npz file of plain arrays ({error}).") from None
-    if "responses" not in held:
+    for name in held:  # what is not known may be misspelt
+        checks.known(f"{path}, array", name, inspect.signature(Recording).parameters)
+    held = {name: array.item() if array.ndim == 0 else array for name, array in held.items()} | options
+    if np.ndim(held.get("responses", 0)) < 2:
         raise ArgumentError(f"{path} must hold an array named responses (session, trial, neuron, stimulus).")
-    held = {name: array.item() if array.ndim == 0 else array for name, array in held.items()}
-    held = held | options
-    held.setdefault("stimuli", np.arange(held["responses"].shape[-1]))
+    held.setdefault("stimuli", np.arange(np.shape(held["responses"])[-1]))
     return Recording(**held)
 
 
@@ -62,6 +64,7 @@ def from_matlab(
     responses: str = "responses",
     stimuli: str = "stimuli",
     cells: str | None = "cells",
+    shown: Any = None,
     **options: Any,
 ) -> Recording:
     """A recording from MATLAB files, one for each session: a matrix trials × cells, and the stimulus of each trial.
@@ -72,10 +75,11 @@ def from_matlab(
     - `responses`, `stimuli`: the variables that hold the matrix and the whole numbers of the stimuli.
     - `cells`: the variable with the identity of each column, by which neurons are tracked through sessions; where the
       files have none, neurons are others in each session.
+    - `shown`: what the stimuli are, in the order of their numbers: `stimuli` of [`Recording`]. Unless given, their
+      numbers are indices of the task's samples.
     - `options`: arguments of [`Recording`] beside `responses` and `stimuli`.
-
-    Stimuli keep their numbers: they are indices of the task's samples unless `options` names `stimuli` otherwise.
     """
+    options = options if shown is None else {"stimuli": shown} | options
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not paths:
         raise ArgumentError("paths must name a file for each session; got none.")
@@ -121,7 +125,9 @@ def _from_trials(
     options: dict[str, Any],
 ) -> Recording:
     """A recording from matrices (trial, cell) with the stimulus of each trial and, where known, the cells' identity."""
-    stimuli = np.unique(np.concatenate(list(shown)))
+    if not sum(len(matrix) for matrix in trials):
+        raise ArgumentError("responses of all sessions are without a trial: nothing was recorded.")
+    stimuli = np.array(sorted(np.unique(np.concatenate(list(shown))).tolist(), key=_by_number))
     if stimuli.dtype.kind == "f":
         if (stimuli != np.round(stimuli)).any():
             raise ArgumentError("stimuli must be whole numbers or names, one for each trial.")
@@ -156,6 +162,10 @@ def from_table(
     Rows of one session, neuron and stimulus are its trials, in their order. A neuron that has the same name in several
     sessions is tracked; pass `tracked=False` where names are used again for others.
 
+    Sessions and stimuli that are numbers stand in the order of these, names as a reader would count them (img2 before
+    img10), sessions with names in the order in which the table has them, and a pandas `Categorical` in its own. See
+    `recording.dataset` for what came of it: where stimuli are names, their order is that of the task's samples.
+
     **Arguments:** `table`; `session`, `neuron`, `stimulus` and `response`, the names of its columns; `options`,
     arguments of [`Recording`] beside `responses` and `stimuli`.
     """
@@ -167,14 +177,41 @@ def from_table(
         )
     if not len(table):
         raise ArgumentError("table holds no row.")
-    labels = [np.unique(np.asarray(table[name]), return_inverse=True) for name in columns[:3]]
-    (sessions, at), (neurons, which), (stimuli, shown) = labels
-    rows = table.groupby([session, neuron, stimulus], sort=False).cumcount().to_numpy()
+    sessions, at = _labels(table[session], session, as_met=True)
+    neurons, which = _labels(table[neuron], neuron)
+    stimuli, shown = _labels(table[stimulus], stimulus)
+    rows = table.groupby([session, neuron, stimulus], sort=False, observed=True).cumcount().to_numpy()
     values = np.full((len(sessions), int(rows.max()) + 1, len(neurons), len(stimuli)), np.nan)
-    values[at.reshape(-1), rows, which.reshape(-1), shown.reshape(-1)] = checks.real_array(response, table[response])
-    plain = stimuli.astype(str) if stimuli.dtype.kind == "O" else stimuli
-    names = sessions.astype(str) if sessions.dtype.kind == "O" else sessions
-    return Recording(values, **({"stimuli": plain, "sessions": names, "tracked": True} | options))
+    values[at, rows, which, shown] = checks.real_array(response, table[response])
+    return Recording(values, **({"stimuli": stimuli, "sessions": sessions, "tracked": True} | options))
+
+
+def _labels(column: Any, name: str, as_met: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The different labels of a table's column in their order, and which of them each row has.
+
+    Names have that in which the rows have them (`as_met`), or that of the numbers in them.
+    """
+    if column.isna().any():
+        raise ArgumentError(f"table: {name} is missing in row {int(np.argmax(column.isna().to_numpy()))}.")
+    if hasattr(column, "cat"):
+        met = set(column)
+        ordered = [label for label in column.cat.categories if label in met]
+    else:
+        met = list(dict.fromkeys(column))
+        named = [isinstance(label, str) for label in met]
+        if any(named) and not all(named):
+            raise ArgumentError(f"table: {name} must be numbers or names, not both.")
+        ordered = met if as_met and all(named) else sorted(met, key=_by_number)
+    where = {label: place for place, label in enumerate(ordered)}
+    labels = np.array(ordered)
+    return labels if labels.dtype.kind in "iufUS" else labels.astype(str), column.map(where).to_numpy(int)
+
+
+def _by_number(label: Any) -> Any:
+    """A key by which names stand as a reader would count them: img2 before img10."""
+    if not isinstance(label, str):
+        return label
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", label) if part]
 
 
 def from_rsatoolbox(data: Any, *, stimulus: str = "stimulus", cell: str = "neuron", **options: Any) -> Recording:
@@ -186,12 +223,16 @@ def from_rsatoolbox(data: Any, *, stimulus: str = "stimulus", cell: str = "neuro
       where neurons are tracked, `cell` of their channels; its `TemporalDataset`s, which are averaged over time within
       each session; or its `RDMs`, one for each session, of squared Euclidean distances, for which see
       [`from_distances`].
-    - `stimulus`, `cell`: the names of these descriptors.
+    - `stimulus`, `cell`: the names of these descriptors. Stimuli that are names are ordered as in [`from_table`].
     - `options`: arguments of [`Recording`] beside `responses` and `stimuli`; with RDMs, of [`from_distances`].
     """
     if hasattr(data, "get_matrices"):
+        if "neurons" not in options:
+            raise ArgumentError("neurons must be given with RDMs: of how many these distances are.")
         return from_distances(data.get_matrices(), **options)
     datasets = list(data) if isinstance(data, (list, tuple)) else [data]
+    if not datasets:
+        raise ArgumentError("data must be a dataset for each session; got none.")
     trials, shown, cells = [], [], []
     for dataset in datasets:
         if not hasattr(dataset, "measurements") or not hasattr(dataset, "obs_descriptors"):
@@ -221,6 +262,8 @@ def from_distances(distances: Any, neurons: int, stimuli: Any = None, **options:
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or values.shape[1] != values.shape[2]:
         raise ArgumentError(f"distances must be of shape (session, stimulus, stimulus); got {values.shape}.")
+    if values.shape[1] < 2:
+        raise ArgumentError(f"distances must be between two stimuli or more; got {values.shape}.")
     if not np.allclose(values, values.transpose(0, 2, 1), atol=1e-6 * np.abs(values).max()):
         raise ArgumentError("distances must be symmetric.")
     neurons = checks.integer("neurons", neurons, at_least=2)
@@ -236,7 +279,8 @@ def from_distances(distances: Any, neurons: int, stimuli: Any = None, **options:
 def to_rsatoolbox(recording: Recording) -> list[Any]:
     """The recording as datasets of rsatoolbox, one for each session, without cells that are missing in any trial.
 
-    **Raises:** `ArgumentError` where rsatoolbox is not installed: `pip install "widelimit[neuroscience]"`.
+    **Raises:** `ArgumentError` for a session without responses, or where rsatoolbox is not installed:
+    `pip install "widelimit[neuroscience]"`.
     """
     try:
         from rsatoolbox.data.dataset import Dataset
@@ -244,8 +288,10 @@ def to_rsatoolbox(recording: Recording) -> list[Any]:
         raise ArgumentError('rsatoolbox is not installed: pip install "widelimit[neuroscience]".') from None
     each = []
     labels = recording.dataset["stimulus"].values
-    for values in recording.responses.values:  # trial, neuron, stimulus
-        rows = np.argwhere(np.isfinite(values).any(axis=1))  # trial, stimulus
+    for session, values in zip(recording.dataset["session"].values, recording.responses.values, strict=True):
+        rows = np.argwhere(np.isfinite(values).any(axis=1))  # of (trial, neuron, stimulus): trial, stimulus
+        if not len(rows):
+            raise ArgumentError(f"recording has no response in session {session}, and rsatoolbox no empty datasets.")
         matrix = np.stack([values[trial, :, place] for trial, place in rows])
         whole = np.isfinite(matrix).all(axis=0)
         descriptors = {"stimulus": labels[rows[:, 1]], "trial": rows[:, 0]}

@@ -82,10 +82,10 @@ class Recording:
         for name, given in (("performance", performance), ("step", steps)):
             if given is not None:
                 variables[name] = ("session", _of_sessions(name, given, count))
-        if "step" in variables and (np.diff(variables["step"][1]) < 0).any():
-            raise ArgumentError(
-                "steps must not fall from one session to the next: sessions are in their order in time."
-            )
+        if "step" in variables:
+            _check_steps(variables["step"][1])
+        if "performance" in variables:
+            _check_performance(variables["performance"][1], measure)
         checks.number("multiplicity", multiplicity, above=0)
         self.dataset = xr.Dataset(variables, coords={"session": names, "stimulus": labels}).assign_attrs(
             recording_schema=SCHEMA, tracked=int(tracked), measure=measure, multiplicity=float(multiplicity)
@@ -131,6 +131,11 @@ class Recording:
         """The same recording, of which nobody knows when its sessions were."""
         return Recording.of(self.dataset.drop_vars(["step", "performance"], errors="ignore"))
 
+    def with_steps(self, steps: Any) -> Recording:
+        """The same recording, whose sessions were at these steps of training. **Raises:** `ArgumentError`."""
+        known = _of_sessions("steps", steps, self.sessions)
+        return Recording.of(self.dataset.drop_vars("performance", errors="ignore").assign(step=("session", known)))
+
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the recording to one NetCDF file. **Raises:** as [`save`]."""
         return netcdf.save(self.dataset, path, overwrite=overwrite)
@@ -140,14 +145,19 @@ class Recording:
         """The recording in a dataset of this schema. **Raises:** `ArgumentError` if it is none."""
         if not isinstance(dataset, xr.Dataset) or "responses" not in dataset:
             raise ArgumentError(f"A recording needs responses ({', '.join(DIMENSIONS)}); see the page on inference.")
-        lacking = set(DIMENSIONS) - set(map(str, dataset["responses"].dims))
-        if lacking:
-            raise ArgumentError(f"responses lack the dimension(s) {', '.join(sorted(lacking))}.")
+        dims = set(map(str, dataset["responses"].dims))
+        if dims != set(DIMENSIONS):
+            raise ArgumentError(
+                f"responses must have the dimensions {', '.join(DIMENSIONS)}; they have {', '.join(sorted(dims))}."
+            )
         schema = dataset.attrs.get("recording_schema", SCHEMA)
         if not isinstance(schema, (int, np.integer)) or schema > SCHEMA:
             raise ArgumentError(f"The recording has schema {schema!r}, newer than {SCHEMA}; update widelimit.")
         held = lambda name: dataset[name].values if name in dataset else None  # noqa: E731
         inputs = held("inputs")
+        if inputs is not None and dataset["inputs"].dims != ("stimulus", "input"):
+            dims = ", ".join(map(str, dataset["inputs"].dims))
+            raise ArgumentError(f"inputs must have the dimensions stimulus, input; they have {dims}.")
         recording = cls(
             dataset["responses"].transpose(*DIMENSIONS).values,
             dataset["stimulus"].values
@@ -156,10 +166,10 @@ class Recording:
             held("targets"),
             held("session"),
             held("performance"),
-            bool(dataset.attrs.get("tracked", True)),
+            _flag(dataset.attrs.get("tracked", True)),
             held("step"),
             str(dataset.attrs.get("measure", "loss")),
-            float(dataset.attrs.get("multiplicity", 1.0)),
+            dataset.attrs.get("multiplicity", 1.0),
         )
         if inputs is not None:
             recording.dataset["inputs"] = (("stimulus", "input"), checks.finite_array("inputs", inputs))
@@ -215,7 +225,10 @@ def _with_trials(name: str, array: np.ndarray, axes: int) -> np.ndarray:
 
 def _stimuli(given: Any, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Labels of the stimuli, and their inputs where these are given."""
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError:  # rows of other lengths
+        array = np.empty(0)
     if array.ndim == 2:
         inputs = checks.finite_array("stimuli", given)
         if len(inputs) != count:
@@ -229,6 +242,30 @@ def _stimuli(given: Any, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     if len(np.unique(array)) < count:
         raise ArgumentError("stimuli must be different; repeats of one stimulus are trials.")
     return array, None
+
+
+def _flag(given: Any) -> bool:
+    """A truth that a file holds as a number, as NetCDF does."""
+    if isinstance(given, (bool, int, np.integer, np.bool_)) and given in (0, 1):
+        return bool(given)
+    raise ArgumentError(f"tracked must be 1 or 0; got {given!r}.")
+
+
+def _check_steps(steps: np.ndarray) -> None:
+    if (np.diff(steps) < 0).any():
+        raise ArgumentError("steps must not fall from one session to the next: sessions are in their order in time.")
+    if steps[0] < 0:
+        raise ArgumentError(f"steps must be 0, before learning, or more; got {steps[0]:g}.")
+
+
+def _check_performance(performance: np.ndarray, measure: str) -> None:
+    if measure == "accuracy" and not ((performance >= 0) & (performance <= 1)).all():
+        raise ArgumentError(
+            f"performance must be between 0 and 1 where it is an accuracy; got {performance.max():g}. Per cent are "
+            "hundredths."
+        )
+    if (performance < 0).any():
+        raise ArgumentError(f"performance must be a loss of 0 or more; got {performance.min():g}.")
 
 
 def _of_sessions(name: str, given: Any, count: int) -> np.ndarray:

@@ -62,6 +62,8 @@ def record(
     """
     neurons = checks.integer("neurons", neurons, at_least=1)
     trials = checks.integer("trials", trials, at_least=1)
+    tracked, poisson = checks.boolean("tracked", tracked), checks.boolean("poisson", poisson)
+    replicate = checks.integer("replicate", replicate, at_least=0)
     checks.number("noise", noise, at_least=0)
     checks.number("missing", missing, at_least=0, below=1)
     checks.number("gain_spread", gain_spread, at_least=0)
@@ -72,6 +74,8 @@ def record(
         stimuli = np.arange(source.task.samples) if source.record.samples is None else np.array(source.record.samples)
         targets = source.task.y[stimuli]
     else:
+        if sessions is not None:
+            raise ArgumentError("sessions are those of a simulation; a run holds the fields of its last step alone.")
         steps, features, losses, stimuli, targets = _of_run(source, nonlinearity, replicate)
     layers, width = features.shape[1], features.shape[-1]
     layer = checks.integer("layer", layer, at_least=1, at_most=layers)
@@ -92,6 +96,14 @@ def record(
     )
     performance = losses[1:] / losses[0] if len(losses) and losses[0] > 0 else None
     return Recording(responses, stimuli, targets, None, performance, tracked, steps)
+
+
+_DIVERGED = 1e100
+"""The size of a feature from which on its square may overflow."""
+
+
+class SourceDivergesError(ArgumentError):
+    """A network that diverges before it was to be recorded."""
 
 
 def sampled(
@@ -132,7 +144,7 @@ def features_of(
     simulation: Simulation, sessions: Sequence[int] | None, replicate: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Steps, ϕ(h) (session, layer, stimulus, neuron), and the losses, with that before learning in front."""
-    if sessions is None or len(sessions) == 0:
+    if not isinstance(sessions, (list, tuple, range, np.ndarray)) or len(sessions) == 0:
         raise ArgumentError("sessions must be the steps at which the network is recorded, such as (0, 10, 20).")
     steps = np.array([checks.integer("sessions", step, at_least=0, at_most=simulation.steps) for step in sessions])
     if (np.diff(steps) < 0).any():
@@ -150,8 +162,8 @@ def features_of(
         each.append(_values(measured["final_preactivation"], simulation.net.nonlinearity))
         losses.append(float(measured["loss"]))
     features = np.stack(each)
-    if not np.isfinite(features).all():
-        raise ArgumentError("source diverges before its last session; record it earlier, or take smaller steps.")
+    if not (np.abs(features) < _DIVERGED).all():
+        raise SourceDivergesError("source diverges before its last session; record it earlier, or take smaller steps.")
     return steps, features, np.array(losses)
 
 
@@ -173,6 +185,8 @@ def _of_run(run: Any, nonlinearity: Nonlinearity | None, replicate: int) -> tupl
         raise ArgumentError(f"nonlinearity must be given with a run: that of its network, {net.get('nonlinearity')}.")
     checks.instance("nonlinearity", nonlinearity, Nonlinearity, "widelimit.Tanh()")
     h = run["final_preactivation"]
+    count = h.sizes.get("replicate", 1)
+    checks.integer("replicate", replicate, at_least=0, at_most=count - 1)
     h = h.isel(replicate=replicate) if "replicate" in h.dims else h
     dim = "sample" if "sample" in h.dims else "recorded_sample"
     stimuli = run[dim].values if dim in run.coords else np.arange(run.sizes[dim])

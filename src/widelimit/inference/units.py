@@ -17,6 +17,8 @@ from .recording import Recording
 
 _SHRINKAGE = 20.0
 """Degrees of freedom with which the noise of one neuron is drawn towards that of all."""
+_TOO_CLEAN = 0.01
+"""The share of noise in the power of responses below which repeats do not tell it: they are copies, or all but that."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Units:
     """For how many neurons a unit stands: 1, but for recordings that were made of distances."""
     nuisance: np.ndarray
     """What is projected out of every unit, (cell, regressor): baselines."""
+    constant: int = 0
+    """How many more there were that never varied, which say nothing of covariances."""
 
     @property
     def count(self) -> int:
@@ -93,7 +97,9 @@ def units_of(recording: Recording, baseline: str = "neuron", shared_noise: int =
     """
     values = recording.responses.values  # session, trial, neuron, stimulus
     if shared_noise:
-        values = _without_shared_noise(values, shared_noise)
+        # Where neurons are others in each session, so are the directions in which they vary together.
+        parts = [values] if recording.tracked else values[:, None]
+        values = np.concatenate([_without_shared_noise(part, shared_noise) for part in parts])
     sessions, _, neurons, stimuli = values.shape
     seen = np.isfinite(values)
     counts = seen.sum(axis=1)  # session, neuron, stimulus
@@ -101,7 +107,7 @@ def units_of(recording: Recording, baseline: str = "neuron", shared_noise: int =
     squares = (np.where(seen, values - means[:, None], 0.0) ** 2).sum(axis=(1, 3))  # session, neuron
     freedom = np.maximum(counts - 1, 0).sum(axis=2)
     if not recording.tracked:
-        noise, known = _noise(squares.reshape(-1), freedom.reshape(-1))
+        squares, freedom = squares.reshape(-1), freedom.reshape(-1)
         responses = np.zeros((sessions * neurons, sessions, stimuli))
         weights = np.zeros((sessions * neurons, sessions, stimuli))
         where = np.repeat(np.arange(sessions), neurons)
@@ -109,37 +115,50 @@ def units_of(recording: Recording, baseline: str = "neuron", shared_noise: int =
         weights[np.arange(len(where)), where] = counts.reshape(-1, stimuli)
         neuron = np.arange(len(where))
     else:
-        noise, known = _noise(squares.sum(axis=0), freedom.sum(axis=0))
+        squares, freedom = squares.sum(axis=0), freedom.sum(axis=0)
         responses, weights = means.transpose(1, 0, 2), counts.transpose(1, 0, 2).astype(float)
         where, neuron = np.full(neurons, -1), np.arange(neurons)
-    responses = responses.reshape(len(where), -1) / np.sqrt(noise)[:, None]
-    weights = weights.reshape(len(where), -1)
-    kept = (weights > 0).sum(axis=1) > 1
-    if kept.sum() < 2:
-        raise ArgumentError("recording must hold at least two neurons that were seen with two stimuli or more.")
     units = Units(
-        responses[kept],
-        weights[kept],
-        where[kept],
-        neuron[kept],
+        responses.reshape(len(where), -1),
+        weights.reshape(len(where), -1),
+        where,
+        neuron,
         sessions,
-        1.0 if known else None,
+        None,
         recording.multiplicity,
         _constants(baseline, sessions, stimuli),
     )
-    if not np.abs(units.centred).max() > 1e-9 * np.abs(units.responses).max():
+    kept = (units.weights > 0).sum(axis=1) > 1
+    if kept.sum() < 2:
+        raise ArgumentError("recording must hold at least two neurons that were seen with two stimuli or more.")
+    centred, largest = np.abs(units.centred).max(axis=1), np.abs(units.responses).max(axis=1)
+    if units.multiplicity == 1:
+        # A unit that never varies would be taken for one without noise, and its gain is all that it can be silent by.
+        varying = kept & (centred > 1e-9 * largest)
+    else:
+        varying = kept & (centred.max() > 1e-9 * largest.max())
+    if varying.sum() < 2:
         raise ArgumentError(
-            "recording must hold responses that differ between stimuli or sessions; each neuron's are all alike."
+            "recording must hold responses that differ between stimuli or sessions, of two neurons at least; each "
+            "neuron's are all alike."
         )
-    return units
+    constant, units = int((kept & ~varying).sum()), units.chosen(np.flatnonzero(varying))
+    power = float((units.centred**2).sum() / units.observed.sum())
+    noise, known = _noise(squares[varying], freedom[varying], power)
+    return dataclasses.replace(
+        units,
+        responses=units.responses / np.sqrt(noise)[:, None],
+        noise=1.0 if known else None,
+        constant=constant,
+    )
 
 
-def _noise(squares: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The variance of a trial's noise for each unit, drawn towards that of all; ones where there are no repeats."""
+def _noise(squares: np.ndarray, freedom: np.ndarray, power: float) -> tuple[np.ndarray, bool]:
+    """The variance of a trial's noise for each unit, drawn towards that of all; ones where repeats do not tell it."""
     if freedom.sum() < 10:
         return np.ones(len(squares)), False
     common = squares.sum() / freedom.sum()
-    if not common > 0:
+    if not common > _TOO_CLEAN * power:
         return np.ones(len(squares)), False
     return (squares + _SHRINKAGE * common) / (freedom + _SHRINKAGE), True
 

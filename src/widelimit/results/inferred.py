@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 
@@ -10,8 +12,14 @@ from .summary import table
 _SURE = 0.95
 
 
-def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
-    """What a posterior says, in a sentence or two."""
+def verdict(
+    posterior: xr.Dataset, p_value: float, networks: int, diverged: Mapping[str, bool] | None = None, constant: int = 0
+) -> str:
+    """What a posterior says, in a few sentences.
+
+    **Arguments:** `networks`, those that `p_value` is from; `diverged`, the rules of which candidates diverge, and
+    whether all do; `constant`, how many neurons never varied.
+    """
     rules = marginal(posterior, "rule")
     first, share = next(iter(rules.items()))
     names = {"untrained": "a network before learning", "inputs": "the inputs alone"}
@@ -22,7 +30,9 @@ def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
         others = ", ".join(f"{names.get(name, name)} {percent(p)}" for name, p in list(rules.items())[:3] if p >= 0.01)
         said = f"No rule is certain: {others}"
     best = posterior["name"].values[np.argmax(posterior["log_evidence"].values)]
-    said += f"; the best candidate is {best}.{_limited(posterior)}"
+    said += f"; the best candidate is {best}.{_limited(posterior)}{_left_out(diverged or {}, constant)}"
+    if networks and np.isnan(p_value):
+        return f"{said} Whether it fits could not be checked: most of its networks of finite width diverge."
     if not networks:
         return f"{said} Whether it fits was not checked."
     if p_value <= 0.05:
@@ -31,6 +41,17 @@ def verdict(posterior: xr.Dataset, p_value: float, networks: int) -> str:
             f"follows is of little worth. {said}"
         )
     return f"{said} It fits (p = {p_value:.2g}, from {networks} networks)."
+
+
+def _left_out(diverged: Mapping[str, bool], constant: int) -> str:
+    """Sentences on what the posterior is without."""
+    said = ""
+    if diverged:
+        whole = ", ".join(f"{rule} altogether" if every else f"{rule} in part" for rule, every in diverged.items())
+        said = f" Left out are candidates that diverge before the last session: {whole}."
+    if constant:
+        said += f" Neurons that never vary were left out: {constant}."
+    return said
 
 
 def _limited(posterior: xr.Dataset) -> str:
