@@ -284,13 +284,13 @@ def test_all_that_diverges_is_kept_up_to_there(monkeypatch):
         result = law(**options)
         warnings.warn("2 of 2 replicates diverged", wl.DivergenceWarning, stacklevel=1)
         result["ntk"][:, 2:] = np.nan
-        return result
+        return result.assign(diverged_step=("replicate", np.full(result.sizes["replicate"], 2)))
 
     with pytest.warns(wl.DivergenceWarning, match="diverged"):
         result = limited(monkeypatch, diverging)
     assert result.sizes["step"] == 2
     assert np.isfinite(result["ntk"]).all()
-    assert about(result)["stopped"] == "all runs diverged"
+    assert about(result)["stopped"] == "runs diverged"
 
 
 def test_several_quantities_and_functions_are_all_within_the_accuracy(monkeypatch):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -13,8 +14,11 @@ import xarray as xr
 
 from .. import results
 from ..checks import ArgumentError
-from ..results import combined, inferred, summary
+from ..results import combined, expansions, inferred, summary
 from . import comparison, destinations
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -35,30 +39,33 @@ class Show:
         result = results.load(self.run_file)
         if inferred.is_inference(result):
             return self._inferred(result)
+        if expansions.is_expansion(result):
+            print("\n".join(expansions.lines(result)), flush=True)
+            return self._drawn(result, plots.corrections)
         if not result.sizes.get("step", result.coords.get("time", np.zeros(0)).size):
             raise ArgumentError(f"{self.run_file} holds no recorded step.")
         result = results.expanded(result)
-        picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
         rules = combined.run_dims(result) == ("rule", "width")
         print("\n".join(comparison.lines(result) if rules else lines(result)), flush=True)
-        try:
-            drawing = plots.comparison(result) if rules else plots.run(result)
-        except ArgumentError as reason:
-            print(f"No picture: {reason}")
-            return 0
-        destinations.check(picture, self.overwrite, inputs=[self.run_file])
-        picture, code = draw(drawing, picture, self.overwrite)
-        print(f"Drawn in {picture}.")
-        return code
+        return self._drawn(result, plots.comparison if rules else plots.run)
 
     def _inferred(self, result: xr.Dataset) -> int:
         from .. import plots
 
-        picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
         power = "confusion" in result
         print("\n".join(inferred.power_lines(result) if power else inferred.lines(result)), flush=True)
+        return self._drawn(result, plots.confusion if power else plots.posterior)
+
+    def _drawn(self, result: xr.Dataset, drawing: Callable[[xr.Dataset], Figure]) -> int:
+        """Draw the result into its file, where it can be drawn; returns the exit code."""
+        picture = self.run_file.with_suffix(".png") if self.picture is None else self.picture
+        try:
+            figure = drawing(result)
+        except ArgumentError as reason:
+            print(f"No picture: {reason}")
+            return 0
         destinations.check(picture, self.overwrite, inputs=[self.run_file])
-        picture, code = draw(plots.confusion(result) if power else plots.posterior(result), picture, self.overwrite)
+        picture, code = draw(figure, picture, self.overwrite)
         print(f"Drawn in {picture}.")
         return code
 

@@ -16,11 +16,13 @@ from numpy.typing import ArrayLike
 from .. import checks
 from ..checks import ArgumentError
 from ..faults import ExpansionWarning, TrainingInterrupted
+from ..interrupts import Interrupted
 from ..memory import require_memory
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..problem import Batches, Task
 from ..results import SCHEMA, Record, configuration, describe, described, expanded, versions
+from ..results.combined import difference_of_tasks
 from ..rules import GradientDescent, Rule
 from ..simulation import initialize, train
 from ..weights import Finite
@@ -64,7 +66,8 @@ def corrections(
     - `widths`, `replicates`: N, one or more, and networks of each, 4 or more. The checks need two widths.
     - `of`: the quantities, as for [`limit`].
     - `limit`: the infinite-width result with the same recorded steps, of [`limit`], `train` or `theory`; four
-      replicates of `train(..., width=math.inf)` unless given. Its error, times N, is one of a.
+      replicates of `train(..., width=math.inf)` unless given. Its error, times N, is one of a, so that two replicates
+      of it are needed, unless it is exact.
     - `directions`: for some of the quantities, directions (direction, …) along which also their covariance is
       measured, each of the shape of the quantity without `replicate` and `step`. All else is of single entries:
       covariances of P² entries with each other are P⁴ numbers a step.
@@ -76,9 +79,10 @@ def corrections(
     with "_error". For the quantities in `directions`, also `…_projection` likewise, with the dimension `direction`, and
     `…_projection_covariance` (step, direction, direction2) with its `…_error`.
 
-    **Raises:** `ArgumentError` before long work if an argument cannot serve; `TrainingInterrupted` on Ctrl-C, with the
-    corrections from the widths that are complete. `ExpansionWarning` says at which width and for what the next order is
-    a fifth of the leading one or more.
+    **Raises:** `ArgumentError` if an argument cannot serve, before long work unless a run has to show it;
+    `TrainingInterrupted` on Ctrl-C, with the corrections from the widths that are complete; before one is, there is
+    nothing to keep. `ExpansionWarning` says at which width and for what the next order is a fifth of the leading one or
+    more.
     """
     quantities = Quantities.of(of)
     checks.instance("task", task, Task, "widelimit.Task(x, y)")
@@ -99,7 +103,7 @@ def corrections(
     simulation = initialize(**arguments, width=widths[-1], seed=seed, replicates=replicates, progress=progress)
     arguments["optimizer"] = simulation.optimizer
     if limit is not None:
-        checks.instance("limit", limit, xr.Dataset, "what widelimit.limit returns")
+        _check_limit(limit, described(net, task, simulation.rule))
     anchor = train(**arguments, width=math.inf, seed=seed, progress=progress) if limit is None else limit
     samples = _Gathered.of(quantities, anchor)
     vectors = _directions(directions, samples)
@@ -119,7 +123,7 @@ def corrections(
             break
         samples.add(width, run)
     if interruption is not None and not samples.widths:
-        raise interruption
+        raise Interrupted(interruption.code - 128) from interruption
     result = _expansions(samples, vectors, resamples, seed)
     described_run = {
         "solver": "corrections in 1/N",
@@ -164,6 +168,9 @@ class _Gathered:
 
     def add(self, width: int, run: xr.Dataset) -> None:
         """Take in the networks of a width. **Raises:** `ArgumentError` if the limit is of other steps or samples."""
+        other = difference_of_tasks(self.anchor, run)
+        if other:
+            raise ArgumentError(f"limit must be of the task and the samples of the networks; its {other} differs.")
         times, anchored = run["time"].values, self.anchor["time"].values
         steps = min(len(times), len(anchored))  # one that diverged has fewer
         if not np.allclose(times[:steps], anchored[:steps], rtol=1e-9, atol=1e-12):
@@ -193,6 +200,8 @@ class _Gathered:
             over = [dim for dim in values.dims if dim != "step"]
             good = xr.DataArray(np.isfinite(values)).all(over).values[:steps]
             steps = steps if good.all() else int(np.argmin(good))
+        if not steps:
+            raise ArgumentError(f"{name} is finite in all runs at no recorded step: they diverge. Take smaller steps.")
         return limit.isel(step=slice(steps)), [values.isel(step=slice(steps)) for values in runs]
 
 
@@ -258,6 +267,23 @@ def _warn(result: xr.Dataset, names: Sequence[str], width: int) -> None:
                     ExpansionWarning,
                     stacklevel=3,
                 )
+
+
+def _check_limit(limit: Any, wanted: Mapping[str, Any]) -> None:
+    """Raise unless this is a limit of what is trained, whose error is known."""
+    checks.instance("limit", limit, xr.Dataset, "what widelimit.limit returns")
+    held = configuration(limit)
+    for name in ("net", "rule", "loss"):
+        free = {"richness"} if held.get("solver") == "theory.lazy" else set()  # which is that of every small γ0
+        own, other = (
+            {key: value for key, value in (each.get(name) or {}).items() if key not in free}
+            for each in (describe(wanted), held)
+        )
+        if other and own != other:
+            raise ArgumentError(f"limit must be of the {name} of the networks, {own}; it is of {other}.")
+    linear = (held.get("net") or {}).get("nonlinearity", {}).get("type") == "Linear"
+    if limit.sizes.get("replicate", 0) == 1 and not linear:
+        raise ArgumentError("limit must have two replicates or more, whose scatter is its error; it has one.")
 
 
 def _widths(widths: Any) -> tuple[int, ...]:

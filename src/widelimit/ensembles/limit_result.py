@@ -53,7 +53,7 @@ def _described(search: Search, accuracies: dict[str, Accuracy], stopped: str) ->
         "quantities": {name: accuracy.as_numbers() for name, accuracy in accuracies.items()},
         "route": search.route.described(),
         "why": " ".join([search.why, *_badly_seen(search, accuracies)]).strip(),
-        "stopped": stopped or ("" if not search.route.failed else "all runs diverged"),
+        "stopped": stopped or _failure(search),
         "levels": [
             {
                 "width": "inf" if level.width.resamples else level.size,
@@ -64,6 +64,14 @@ def _described(search: Search, accuracies: dict[str, Accuracy], stopped: str) ->
             for level in search.levels
         ],
     }
+
+
+def _failure(search: Search) -> str:
+    """How the runs of the route failed, in a word or two; empty where they did not."""
+    assert search.route is not None
+    if any(level.diverged for level in search.route.levels):
+        return "runs diverged"
+    return "runs forget too much of what is learned" if search.route.failed else ""
 
 
 def _badly_seen(search: Search, accuracies: dict[str, Accuracy]) -> Iterator[str]:
@@ -81,7 +89,11 @@ def warn(search: Search) -> None:
         note = next(note for level in search.levels for note in level.notes if note.category is category)
         warnings.warn(str(note.message), category, stacklevel=3)
     if any(level.diverged for level in route.levels):
-        warnings.warn(f"The limit was not reached: {route.failed}", DivergenceWarning, stacklevel=3)
+        warnings.warn(
+            f"The limit was not reached: {route.failed} What there is, is of {route.described()}.",
+            DivergenceWarning,
+            stacklevel=3,
+        )
     elif route.failed:
         warnings.warn(f"The result is not to be trusted. {route.failed}", LimitWarning, stacklevel=3)
     elif search.stopped:

@@ -138,13 +138,12 @@ class Search:
             level = self.level(width)
             self._tell(f"networks of {width.size} neurons")
             level.add(_few(level))
+            self._fallback(level)
             if level.failed:
-                return self._fallback(level)
+                return None
             if level.first_seconds < 0.1 * self.budget:
                 level.add(1)  # without what the first call compiled: the pace
             levels.append(level)
-            if self.route is None:
-                self.route = single(level)
         return extrapolated(*levels)
 
     def _no_room(self) -> ArgumentError | None:
@@ -160,7 +159,7 @@ class Search:
         return Finite(narrow), Finite(2 * narrow)
 
     def _fallback(self, level: Level) -> None:
-        """Of runs that fail, what there is, should nothing else come of it."""
+        """What there is, should nothing else come of it."""
         if self.route is None and level.count:
             self.route = single(level)
 
@@ -210,6 +209,8 @@ class Search:
         level = self.level(width)
         self._tell(f"deferred weights, {width.size} particles")
         level.add(1)
+        if self.route is None and level.count:
+            self.route = single(level)
         if not level.failed and (self.elapsed + level.first_seconds < self.budget or level.count < 2):
             level.add(1)
         if not level.failed and level.count < 4 and 2 * level.pace < 0.1 * (self.budget - self.elapsed):
@@ -221,10 +222,8 @@ class Search:
         if deferred.failed:
             reason = "diverged" if deferred.levels[0].diverged else "forget too much of what is learned"
             self.why = f"Deferred weights are ruled out: they {reason} ({deferred.failed})"
-            if networks is None:
-                self.route = self.route or deferred
-                if deferred.levels[0].truncated and not deferred.levels[0].diverged:
-                    self.route = deferred
+            if networks is None and deferred.levels[0].count:  # of two that fail, that which is the limit
+                self.route = deferred
             return
         if networks is None:
             self.route, self.why = deferred, "Networks diverged."
@@ -258,13 +257,12 @@ class Search:
             self._tell(f"{self.route.described()}: {error:.2%} of {self.accuracy:.2%}", error)
             if error <= self.accuracy:
                 return
-            if self._is_biased():
-                if not self._widened():
-                    self.stopped = "the bias is larger than the accuracy, and wider runs do not fit"
-                    return
-                continue
-            if not self._round():
-                self.stopped = f"the time budget of {formatting.duration(self.budget)} is used up"
+            nothing = [name for name in self.names if self.route.is_nothing(name)]
+            if nothing:
+                self.stopped = f"{nothing[0]} cannot be told from zero, of which there is no relative error"
+                return
+            if not (self._widened() if self._is_biased() else self._round()):
+                self.stopped = self.stopped or f"the time budget of {formatting.duration(self.budget)} is used up"
                 return
 
     def _is_biased(self) -> bool:
@@ -298,19 +296,22 @@ class Search:
             self.why = f"{self.why} Its bias was not looked for: neither fewer nor more particles could be run.".strip()
 
     def _widened(self) -> bool:
-        """Take the route at twice its width, with the runs that there are."""
+        """Take the route at twice its width, with the runs that there are; whether there was room and time for it."""
         route = self.route
         assert route is not None
         first, last = route.levels[0], route.levels[-1]
+        if self.elapsed + last.compiling + 4 * last.pace > self.budget:
+            return False
         if isinstance(last.width, Infinite):
             width: Width = dataclasses.replace(last.width, particles=2 * last.size)
         else:
             width = Finite(2 * last.size)
         wider = self._run_at(width)
         if wider is None:
+            self.stopped = "the bias is larger than the accuracy, and wider runs do not fit"
             return False
         self.route = single(wider, last) if first is last else extrapolated(last, wider, first)
-        return self.elapsed < self.budget
+        return True
 
     def _round(self) -> bool:
         """One more batch of each level that needs one; whether there was time for any."""

@@ -22,6 +22,8 @@ OF_A_FUNCTION = "quantity"
 """What a function of a result is called in results."""
 
 _DIAGNOSTICS = {"unrecognised_fraction"}
+_OF_THEORY = {"test_ntk", "gradient_kernel_two_time", "pseudo_gradient_covariance_two_time"}
+"""What no run holds, but results of `theory` do."""
 _TRAINED = {"loss", "output", "error", "test_loss", "test_output", "pseudo_gradient_norm"}
 
 
@@ -44,6 +46,7 @@ class Quantities:
                 f"of must be the name of a variable, several, or a function of a result; got {checks.shortened(of)}."
             )
         known = [name for name in COMPARED if {"replicate", "step"} <= set(VARIABLES[name].dims)]
+        known = [name for name in known if name not in _OF_THEORY]
         for name in names:
             checks.known("of", name, known)
         return cls({name: _reading(name) for name in dict.fromkeys(names)}, None)
@@ -78,8 +81,15 @@ class Quantities:
         return record
 
     def values(self, result: xr.Dataset) -> dict[str, xr.DataArray]:
-        """Each quantity of each replicate, with `replicate` as the first dimension."""
-        return {name: read(result).transpose("replicate", ...) for name, read in self.each.items()}
+        """Each quantity of each replicate, with `replicate` as the first dimension.
+
+        **Raises:** `ArgumentError` where one is not finite in runs that are.
+        """
+        values = {name: read(result).transpose("replicate", ...) for name, read in self.each.items()}
+        if "diverged_step" not in result or not bool((result["diverged_step"] >= 0).any()):
+            for name, each in values.items():
+                _check_finite(name, each)
+        return values
 
 
 def averaged(result: xr.Dataset, quantities: Quantities) -> xr.Dataset:
@@ -95,6 +105,23 @@ def averaged(result: xr.Dataset, quantities: Quantities) -> xr.Dataset:
     if quantities.function is not None:
         kept = kept.assign({OF_A_FUNCTION: quantities.function(result).drop_attrs()})
     return kept.transpose("replicate", ...)
+
+
+def _check_finite(name: str, values: xr.DataArray) -> None:
+    good = xr.DataArray(np.isfinite(values))
+    if bool(good.all()):
+        return
+    words = "the function" if name == OF_A_FUNCTION else name
+    if "step" in values.dims:
+        bad = np.flatnonzero(~good.all([dim for dim in values.dims if dim != "step"]).values)
+        steps = values["step"].values if "step" in values.coords else np.arange(values.sizes["step"])
+        where = f"at {len(bad)} recorded steps, the first of them {steps[bad[0]]}"
+    else:
+        where = f"in {int((~good).sum())} of {values.size} entries"
+    raise ArgumentError(
+        f"of: {words} is not finite {where}, as 0/0 is not where outputs begin at zero: leave such steps or entries "
+        "out, by isel(step=slice(1, None)) or where(...).fillna(0) in a function."
+    )
 
 
 def _reading(name: str) -> Callable[[xr.Dataset], xr.DataArray]:

@@ -15,6 +15,10 @@ CONFIDENCE = 0.95
 """The probability with which the error of an estimate is to be within the accuracy."""
 
 
+_MANY = 64
+"""Replicates after which a quantity that cannot be told from zero is taken for it."""
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """How far one quantity of an estimate is known; all but `directions` relative to its root mean square."""
@@ -133,6 +137,11 @@ class Route:
             freedom,
         )
 
+    def is_nothing(self, name: str) -> bool:
+        """Whether many runs have told nothing of a quantity but their scatter: it is zero, or all but zero."""
+        fewest, size = min(level.count for level in self.levels), float(np.sum(self.estimate.mean(name) ** 2))
+        return fewest >= _MANY and 0 < size < 2 * self.estimate.variance(name)
+
     def error(self, names: Sequence[str]) -> float:
         """The largest error of some quantities."""
         return max(self.accuracy(name).error for name in names)
@@ -174,13 +183,22 @@ class Route:
         return min(GROUPS, 2 ** int(math.log2(max(fewest, 1))))
 
     def estimates(self) -> dict[str, np.ndarray]:
-        """The estimate of every variable from each group of replicates: (group, ...)."""
+        """The estimate of every variable from each group of replicates: (group, ...).
+
+        Where groups are not of as many replicates, they are moved so that their mean is that of all.
+        """
         groups = self.groups()
         terms: list[tuple[Mapping[str, np.ndarray], float]] = [
             (level.means(groups), weight) for level, weight in self.estimate.terms
         ]
+        whole = [(level.means(1), weight) for level, weight in self.estimate.terms]
         first, _ = terms[0]
-        return {name: sum(weight * means[name] for means, weight in terms) for name in first}  # type: ignore[misc]
+        estimates: dict[str, np.ndarray] = {}
+        for name in first:
+            each = sum((weight * means[name] for means, weight in terms), np.zeros(()))
+            of_all = sum((weight * means[name] for means, weight in whole), np.zeros(()))
+            estimates[name] = each + (of_all - each.mean(axis=0))
+        return estimates
 
     def described(self) -> str:
         """The route in words."""

@@ -4,8 +4,9 @@ Nothing here touches a display or matplotlib's global state.
 """
 
 from .comparison import comparison
+from .expansions import corrections
 from .inference import confusion, posterior
 from .parts import PALETTE
 from .single import run
 
-__all__ = ["PALETTE", "comparison", "confusion", "posterior", "run"]
+__all__ = ["PALETTE", "comparison", "confusion", "corrections", "posterior", "run"]

@@ -17,6 +17,7 @@ from .. import checks
 from ..checks import ArgumentError
 from ..results import DIMENSIONS, apart, configuration, of_recorded_samples
 from ..results.combined import run_dims
+from ..results.expansions import is_expansion
 from ..results.registry import IMAGES, RECORDED
 from ..results.samples import recorded_samples
 from ..results.summary import described
@@ -96,6 +97,8 @@ def gathered(runs: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset])
     for name, result in pairs:
         checks.instance("runs", result, xr.Dataset, "what widelimit.train returns")
         called = str(name) or "a result"
+        if is_expansion(result):
+            raise ArgumentError(f"{called} holds corrections in 1/N, and is no run: plots.corrections draws them.")
         dims = run_dims(result)
         if dims and set(dims) <= set(result.coords):
             gathered += _taken_apart(str(name), called, result)

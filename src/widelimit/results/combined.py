@@ -98,7 +98,8 @@ def apart(result: xr.Dataset) -> dict[tuple[Any, ...], xr.Dataset]:
         for dim in ("replicate", "step", "step2"):
             run = run.dropna(dim, how="all") if dim in run.dims else run
         if not set(map(str, run.data_vars)) <= set(OF_TASK):
-            runs[labels] = run.assign_attrs(configuration=json.dumps(configuration(run))).drop_vars(dims)
+            run = run.assign_attrs(configuration=json.dumps(configuration(run)))
+            runs[labels] = run.drop_vars(dims, errors="ignore")
     return runs
 
 
@@ -177,15 +178,28 @@ def _configurations(runs: Any, depth: int) -> dict[str, Any]:
     return {label_of(label): _configurations(part, depth - 1) for label, part in _items(runs)}
 
 
+def difference_of_tasks(first: xr.Dataset, other: xr.Dataset) -> str:
+    """What of two results shows that they are of different tasks, or samples of one; empty where they are not."""
+    for name in OF_TASK:
+        if name in first and name in other and not _same(other[name], first[name]):
+            return f"{name} ({VARIABLES[name].meaning})"
+    one, two = recorded_samples(first), recorded_samples(other)
+    if one is not None and two is not None and not np.array_equal(one, two):
+        return "recorded samples (record.samples)"
+    return ""
+
+
+def _same(one: xr.DataArray, other: xr.DataArray) -> bool:
+    """Whether what two results hold of a task is the same, up to rounding."""
+    return one.sizes == other.sizes and np.allclose(one, other, rtol=0, atol=SAME_TASK * abs(other).max())
+
+
 def _check_one_task(runs: Sequence[xr.Dataset]) -> None:
     """Raise unless runs are of one task, and what has no labels is as long in all of them."""
     for name in OF_TASK:
         held = [run[name] for run in runs if name in run]
-        for other in held[1:]:
-            if other.sizes != held[0].sizes or not np.allclose(
-                other, held[0], rtol=0, atol=SAME_TASK * abs(held[0]).max()
-            ):
-                raise ArgumentError(f"runs must be of one task; their {name} ({VARIABLES[name].meaning}) differs.")
+        if not all(_same(other, held[0]) for other in held[1:]):
+            raise ArgumentError(f"runs must be of one task; their {name} ({VARIABLES[name].meaning}) differs.")
     sizes: dict[str, int] = {}
     for run in runs:
         for dim, size in run.sizes.items():
