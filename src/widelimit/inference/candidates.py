@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import xarray as xr
 
 from .. import checks
 from ..checks import ArgumentError
-from ..ensembles import cluster
+from ..ensembles import cluster, identity
 from ..ensembles.sweep import means_of
 from ..networks import Architecture
 from ..optimizers import SGD
@@ -143,8 +143,7 @@ class Candidates:
         memory: float | str | None = None,
     ):
         checks.instance("task", task, Task, "widelimit.Task(x, y)")
-        self.nets = _several("nets", nets, Architecture, lambda net: (_structure(net), float(net.richness)))
-        self.rules = _several("rules", rules, Rule, _rule)
+        self.nets, self.rules = _several("nets", nets, Architecture), _several("rules", rules, Rule)
         checks.instance("optimizer", optimizer, SGD, "widelimit.SGD(step_size=0.1)")
         if isinstance(optimizer.step_size, str):
             raise ArgumentError('optimizer needs a step size in numbers: with "auto" each candidate has its own time.')
@@ -299,13 +298,7 @@ def _shares(values: list[Any], scale: Any) -> np.ndarray:
     return shares / shares.sum()
 
 
-def _rule(rule: Rule) -> Any:
-    """What tells a rule from others; of one that is no dataclass, itself."""
-    fields = dataclasses.fields(rule) if dataclasses.is_dataclass(rule) else None
-    return rule if fields is None else (type(rule), *((each.name, repr(getattr(rule, each.name))) for each in fields))
-
-
-def _several(name: str, given: Any, kind: type, key: Callable[[Any], Any]) -> list[Any]:
+def _several(name: str, given: Any, kind: type) -> list[Any]:
     """Those that are different from one another: one that stands twice would count twice in the prior."""
     if isinstance(given, kind):
         given = [given]
@@ -313,9 +306,9 @@ def _several(name: str, given: Any, kind: type, key: Callable[[Any], Any]) -> li
         raise ArgumentError(f"{name} must be a list of them, one or more; got {checks.shortened(given)}.")
     for each in given:
         checks.instance(name, each, kind, "those of widelimit")
-    different: dict[Any, Any] = {}
+    different: dict[str, Any] = {}
     for each in given:
-        different.setdefault(key(each), each)
+        different.setdefault(identity.digest(identity.described(each)), each)
     return list(different.values())
 
 
