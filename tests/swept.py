@@ -59,3 +59,23 @@ def at_times(scale):
 def no_result(rate):
     """Returns what is none."""
     return rate
+
+
+def total(x):
+    """Of an array."""
+    return wl.result(time=np.arange(2.0), step=np.arange(2), loss=np.full((1, 2), float(np.sum(x))))
+
+
+def applied(g):
+    """Of a function."""
+    return wl.result(time=np.arange(2.0), step=np.arange(2), loss=np.full((1, 2), float(g(2.0))))
+
+
+def square(x):
+    """x²."""
+    return x * x
+
+
+def named_alike(rho):
+    """A result that holds what is swept."""
+    return at_times(1.0).assign(rho=2.0 * rho)

@@ -167,3 +167,12 @@ def test_what_cannot_be_combined_is_refused(runs, dim, words, often):
         runs = made[runs]()
     with pytest.raises(wl.ArgumentError, match=words):
         wl.combine(runs, dim)
+
+
+def test_runs_of_all_samples_and_of_some_are_not_one():
+    task, net = small_task(6, 5), wl.MLP(1, wl.Tanh())
+    options = {"width": 20, "optimizer": wl.SGD(0.02), "steps": 1, "replicates": 1}
+    whole = wl.train(net, task, **options)
+    some = wl.train(net, task, record=wl.Record(samples=(3, 1)), **options)
+    with pytest.raises(wl.ArgumentError, match="of chosen ones in some of them"):
+        wl.combine({"whole": whole, "some": some}, "kept")

@@ -293,6 +293,59 @@ def test_parts_of_one_grid_share_a_folder(folder):
     assert opened["status"].sel(seed=1).values.tolist() == ["to do", "done", "to do"]
 
 
+def test_arrays_that_look_alike_are_not_one_point(folder):
+    first, second = np.zeros(2000), np.zeros(2000)
+    second[1000] = 5
+    with pytest.raises(wl.ArgumentError, match="x: two of what is listed would both be called"):
+        here(swept.total, out=folder, x=[first, second])
+    here(swept.total, out=folder, x={"first": first, "second": second})
+    assert wl.open_sweep(folder)["loss"].isel(step=0, replicate=0).values.tolist() == [0, 5]
+
+
+def test_functions_are_labelled_by_their_names(folder):
+    here(swept.applied, out=folder, g=[swept.square, math.cos])
+    assert wl.open_sweep(folder)["g"].values.tolist() == ["square", "cos"]
+
+
+@pytest.mark.parametrize("name", ["seconds", "point"])
+def test_what_opened_sweeps_say_of_points_is_taken(folder, name):
+    with pytest.raises(wl.ArgumentError, match=f"cannot be called {name}"):
+        here(swept.decay, out=folder, rate=1.0, **{name: [1, 2]})
+
+
+def test_a_result_that_holds_what_is_swept_has_failed(folder):
+    assert states(here(swept.named_alike, out=folder, rho=[1.0, 2.0])) == ["failed", "failed"]
+
+
+def test_numbers_that_differ_in_the_last_digits_are_two_points(folder):
+    here(out=folder, rate=[0.12345671, 0.5])
+    here(out=folder, rate=[0.12345672, 0.6])
+    opened = wl.open_sweep(folder)
+    assert opened["rate"].values.tolist() == [0.12345671, 0.12345672, 0.5, 0.6]
+    assert (opened["status"] == "done").all()
+    assert np.isfinite(opened["loss"]).all()
+
+
+def test_a_setting_that_is_only_called_like_a_dimension_has_to_be_the_same(folder, task):
+    run = {"net": wl.MLP(1, TANH), "task": task, "width": 10, "optimizer": wl.SGD(0.01), "steps": 1, "replicates": 1}
+    wl.sweep(wl.train, out=folder, workers=0, progress=False, seed=[0], batches=wl.Batches(2, seed=0), **run)
+    with pytest.raises(wl.ArgumentError, match=r"batches\.seed is 0\.0 in all of its points, and 7\.0"):
+        wl.sweep(wl.train, out=folder, workers=0, progress=False, seed=[1], batches=wl.Batches(2, seed=7), **run)
+
+
+def test_a_list_of_points_may_go_on_with_what_was_the_same_so_far(folder):
+    first = [{"rate": 1.0, "seed": 5}, {"rate": 2.0, "seed": 5}]
+    here(out=folder, points=first)
+    here(out=folder, points=[*first, {"rate": 3.0, "seed": 6}])
+    assert wl.open_sweep(folder)["seed"].values.tolist() == [5, 5, 6]
+
+
+@pytest.mark.parametrize("out", [None, 3])
+def test_a_folder_has_to_be_named(out):
+    with pytest.raises(wl.ArgumentError, match="out must name a folder"):
+        here(out=out, rate=[1.0])
+
+
 def test_a_longer_list_of_points_goes_on(folder):
     first = [{"rate": 1.0, "seed": 0}, {"rate": 2.0, "seed": 5}]
     here(out=folder, points=first)
@@ -509,6 +562,7 @@ def test_points_on_the_command_line(tmp_path, capsys):
         ('"network.richnes" = [1]', "Did you mean 'richness'"),
         ('"net.richness" = [1]', "unknown name 'net'"),
         ("richness = [1]", "must be the dotted name"),
+        ('"network.richness" = [1.0]\n[sweep.network]\nrichness = [2.0]', "network.richness is given twice"),
         ('"network.richness" = [1, 1.0]', "lists one value twice"),
         ('"network.richness" = [-1, 1]', "richness must be a finite number at least 0|richness must be"),
         ('"rule.name" = ["GradientDescent", "Hebian"]', "Did you mean 'Hebbian'"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,8 @@ COMMANDS = {
 }
 """What each command does, as its own help begins; the commands themselves are imported when they run."""
 
+_LOGGED = "TF_CPP_MIN_LOG_LEVEL"
+
 _DESCRIPTION = """The learning dynamics of deep networks under any learning rule, at finite and at infinite width.
 
 Start with `widelimit demo`. `widelimit COMMAND --help` lists what a command can be told, and
@@ -57,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # XLA says of each compiled program that it reads back, at length and as an error, that it is another processor's,
+    # because of preferences that no processor lists. What does go wrong there is raised.
+    if os.environ.get(_LOGGED, "1") == "1":  # which jax itself sets, also for the processes that it starts
+        os.environ[_LOGGED] = "3"
     try:
         if arguments == ["--version"]:
             print(f"widelimit {__version__}")

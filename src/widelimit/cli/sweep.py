@@ -169,6 +169,9 @@ def _dotted(path: Path, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The options of a table by dotted names, whether they are quoted or tables of their own."""
     for key, value in table.items():
         if isinstance(value, dict):
+            twice = next((f"{key}.{inner}" for inner in value if f"{key}.{inner}" in table), None)
+            if twice is not None:
+                raise ArgumentError(f"{path}: {twice} is given twice, by its dotted name and in a table.")
             yield from ((f"{key}.{inner}", item) for inner, item in value.items())
         else:
             yield key, value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 import math
@@ -24,7 +25,11 @@ Label = float | int | str
 POINT = "point"
 """The dimension of a list of points, which are no grid."""
 
-_TAKEN = {dim for dims in DIMENSIONS.values() for dim in dims} | set(RECORDED.values()) | {*VARIABLES, "time", "status"}
+_TAKEN = (
+    {dim for dims in DIMENSIONS.values() for dim in dims}
+    | set(RECORDED.values())
+    | {*VARIABLES, POINT, "time", "status", "seconds"}
+)
 VAGUE = {"size", "seed", "every", "kernels", "samples", "data", "file", "test_samples"}
 """Fields whose names do not say what they are of; the name of the argument is put before them."""
 
@@ -54,7 +59,12 @@ class Grid:
 
 def named(at: Mapping[str, Label]) -> str:
     """A point in words."""
-    return ", ".join(f"{dim}={value:g}" if isinstance(value, float) else f"{dim}={value}" for dim, value in at.items())
+    return ", ".join(f"{dim}={_number(value) if isinstance(value, float) else value}" for dim, value in at.items())
+
+
+def _number(value: float) -> str:
+    """A number in as few digits as tell it from any other."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def product(arguments: Mapping[str, Any]) -> Grid:
@@ -134,13 +144,15 @@ def axis_of(name: str, values: Sequence[Any]) -> tuple[tuple[str, ...], list[tup
         sizes = [_width(value) for value in values]
         if len(set(sizes)) == len(sizes):
             return ("width",), [(size,) for size in sizes]
+    if all(inspect.isroutine(value) for value in values):
+        return (name,), [(label,) for label in _unique(name, [_short(value) for value in values])]
     if len({type(value) for value in values}) > 1:
         return (name,), [(label,) for label in _unique(name, [_among(value, values) for value in values])]
     if isinstance(values[0], Task):
         return _task_axis(name, values)
     differing = _differing(values)
     if not differing:
-        return (name,), [(_short(value),) for value in values]
+        return (name,), [(label,) for label in _unique(name, [_short(value) for value in values])]
     axes = [axis_of(field, _distinct([getattr(value, field) for value in values])) for field in differing]
     if all(len(dims) == 1 for dims, _ in axes):
         tables = [
@@ -234,7 +246,9 @@ def _spelled(value: Any, fields: Sequence[str]) -> str:
 
 def _short(value: Any) -> str:
     if isinstance(value, float) or (hasattr(value, "ndim") and not value.ndim):
-        return f"{float(value):g}"
+        return _number(float(value))
+    if inspect.isroutine(value) or isinstance(value, type):
+        return value.__qualname__
     return type(value).__name__ if dataclasses.is_dataclass(value) else str(value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import filelock
 
 from .. import files
 from ..checks import ArgumentError
-from .grid import POINT, Grid, Label, named
+from .grid import POINT, VAGUE, Grid, Label
 from .identity import flat
 
 NAME = "sweep.json"
@@ -41,7 +41,7 @@ class Index:
         digests, each = list(configured), [flat(plain["arguments"]) for plain in configured.values()]
         shared = {name: value for name, value in each[0].items() if all(other.get(name) == value for other in each)}
         # What a dimension is called after may differ, also where it has a single label.
-        shared = {name: value for name, value in shared.items() if not {*name.split(".")} & {*grid.dims}}
+        shared = {name: value for name, value in shared.items() if not any(_named(name, dim) for dim in grid.dims)}
         at = {digest: dict(point.at) for digest, point in zip(digests, grid.points, strict=True)}
         function, versions = configured[digests[0]]["function"], configured[digests[0]]["versions"]
         return cls(function, grid.dims, grid.along_points, shared, versions, at)
@@ -69,19 +69,35 @@ class Index:
                 raise refuse(f"{name} is {there} in all of its points, and {here} in those of this one")
         if POINT in self.dims:
             length = min(len(self.dims[POINT]), len(other.dims[POINT]))
-            if any(
-                self.along_points.get(dim, ())[:length] != each[:length] for dim, each in other.along_points.items()
-            ):
-                raise refuse("its list of points begins otherwise")
+            for dim in {*self.along_points, *other.along_points}:
+                begun = {each.get(dim, ())[:length] for each in (self.along_points, other.along_points)} - {()}
+                # What was the same in all points of a shorter list has no labels there.
+                if len(begun) > 1 or (len(begun) == 1 and not self._same_so_far(dim, other, *begun)):
+                    raise refuse("its list of points begins otherwise")
             longer = max(self, other, key=lambda each: len(each.dims[POINT]))
             dims, along = longer.dims, longer.along_points
         else:
             dims = {dim: _union(labels, other.dims[dim]) for dim, labels in self.dims.items()}
             along = {}
         # A point of other versions, or of code that is called otherwise by now, gives way to that which is asked for.
-        asked = {named({dim: at[dim] for dim in dims}) for at in other.points.values()}
-        kept = {digest: at for digest, at in self.points.items() if named({dim: at[dim] for dim in dims}) not in asked}
+        asked = {_place(at, dims) for at in other.points.values()}
+        kept = {digest: at for digest, at in self.points.items() if _place(at, dims) not in asked}
         return replace(other, dims=dims, along_points=along, shared=shared, points={**kept, **other.points})
+
+    def _same_so_far(self, dim: str, other: Index, begun: tuple[Label, ...]) -> bool:
+        """Whether points of which one list has labels, and the other none, are alike, or both have them."""
+        return (dim in self.along_points and dim in other.along_points) or len(set(begun)) == 1
+
+
+def _named(setting: str, dim: str) -> bool:
+    """Whether a dimension is called after a setting with this dotted name."""
+    parts = setting.split(".")
+    return dim in (parts[0], f"{parts[0]}_{parts[-1]}") or (dim not in VAGUE and dim in parts)
+
+
+def _place(at: Mapping[str, Label], dims: Iterable[str]) -> tuple[str, ...]:
+    """The labels of a point, told apart to the last digit."""
+    return tuple(repr(float(at[dim])) if isinstance(at[dim], (int, float)) else str(at[dim]) for dim in dims)
 
 
 def _union(labels: tuple[Label, ...], more: tuple[Label, ...]) -> tuple[Label, ...]:

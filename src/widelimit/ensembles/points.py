@@ -136,6 +136,7 @@ def compute(
             if not isinstance(result, xr.Dataset):
                 name = job.function.__name__
                 raise ArgumentError(f"{name} must return an xarray.Dataset; it returned {type(result).__name__}.")
+            _check_names(result, job)
             reason, trace, status = "", "", _verdict(result, caught)
         except Exception as error:  # whatever it is, the other points go on
             result, status = None, "failed"
@@ -152,6 +153,15 @@ def compute(
     netcdf.save(result.assign_attrs({ATTRIBUTE: json.dumps(held)}), result_path(place, job.digest), overwrite=True)
     record_path(place, job.digest).unlink(missing_ok=True)
     return outcome
+
+
+def _check_names(result: xr.Dataset, job: Job) -> None:
+    for name in job.at:
+        if name in result.variables or name in result.dims:
+            raise ArgumentError(
+                f"{job.function.__name__} returns a result with {name}, and a swept setting is called so too: rename "
+                "one of them."
+            )
 
 
 def keep_failure(folder: Path, job: Job, outcome: Outcome, trace: str = "") -> None:

@@ -153,6 +153,8 @@ def sweep(
     made = grid.product(arguments) if points is None else grid.listed(points, arguments)
     means = means_of(workers, memory, scheduler)
     checks.boolean("dry_run", dry_run)
+    if not isinstance(out, (str, os.PathLike)):
+        raise ArgumentError(f"out must name a folder by a string or a path; got {checks.shortened(out)}.")
     return swept(function, made, Path(out), means, retry=retry, dry_run=dry_run, progress=progress)
 
 

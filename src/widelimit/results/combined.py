@@ -211,6 +211,13 @@ def _check_one_task(runs: Sequence[xr.Dataset]) -> None:
                     f"runs must be of one task; {dim} is {sizes[str(dim)]} long in one of them and {size} in another. "
                     f"Without what has this dimension they can be combined: run.drop_vars({having})."
                 )
+    for name in {name for run in runs for name in run.data_vars}:
+        kinds = {"recorded_sample" in run[name].dims for run in runs if name in run}
+        if len(kinds) > 1:
+            raise ArgumentError(
+                f"runs must have recorded the same samples (record.samples): {name} is of chosen ones in some of them "
+                "and of all in others."
+            )
     held = [samples for run in runs if (samples := recorded_samples(run)) is not None]
     if not all(np.array_equal(samples, held[0]) for samples in held):
         raise ArgumentError("runs must have recorded the same samples (record.samples).")
