@@ -163,6 +163,25 @@ def test_infinite_width_is_what_networks_tend_to(rule, nonlinearity, depth, rich
         assert quantity["rms_z"] < 2, (name, quantity)
 
 
+def test_decay_shrinks_weights_and_not_their_signs():
+    """Of signs that track decaying weights g̃ stays as large as it was, in networks and in their limit."""
+    net, task = wl.MLP(2, wl.Tanh(), 0.5), small_task()
+    options = {"steps": 20, "record": wl.Record(every=20), "optimizer": wl.SGD(0.1, weight_decay=0.5)}
+    limit, networks = (
+        wl.train(net, task, wl.SignSymmetric(), width=width, replicates=count, seed=seed, **options)
+        for width, count, seed in ((math.inf, 6, 1), (1000, 12, 2))
+    )
+    for name in ("pseudo_gradient_norm", "loss"):
+        values = []
+        for run in (limit, networks):
+            last = run[name].isel(step=-1)
+            last = last.sel(layer=1).mean("sample") if "layer" in last.dims else last
+            values.append((float(last.mean()), float(last.std(ddof=1)) / math.sqrt(last.sizes["replicate"])))
+        (theory, error), (measured, other) = values
+        # Flipped signs leave networks of this width some two per cent away.
+        assert abs(theory - measured) < 3 * math.hypot(error, other) + 0.03 * theory, (name, values)
+
+
 @pytest.mark.slow
 def test_tracking_signs_approach_their_limit_as_flips_become_few():
     """Networks differ from the limit by O(1/√N), not O(1/N): the difference in K halves when N is four times larger."""

@@ -81,17 +81,19 @@ class Pathway:
     ) -> Float[Array, "row below"]:
         """sign(W)ᵀ g/√N of each row g, with W as it was at the start if `initial`.
 
-        At infinite width sign(W) acts as √(2/π) W + √(1 − 2/π) W̃ with an independent frozen W̃, which is `other`; the
-        readout needs none, because its entries exist at every width.
+        At infinite width sign(W) acts as √(2/π) W/s + √(1 − 2/π) W̃ with an independent frozen W̃, which is `other`, and
+        s the factor by which weight decay has shrunk W(0); the readout needs none, because its entries exist at every
+        width.
         """
         # `source` is W itself where signs cannot be read, and then remembers what was sent; else a matrix of its own.
         source, share, rest = self.weights.signs(initial)
+        apart = source is not self.weights
         value, after = self._send(source, vectors, initial)
-        if source is self.weights:
+        if not apart:
             self.weights = after
         if other is None:
             return value
-        if not rest:  # W̃ exists but nothing goes through it; its rows are counted alike at both widths
+        if apart:  # W̃ exists but nothing goes through it; its rows are counted alike at both widths
             other.sent.take(len(vectors), other.weights.field.above)
             return share * value
         return share * value + rest * other.backward(vectors)

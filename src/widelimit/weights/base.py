@@ -81,8 +81,12 @@ class Weights(eqx.Module):
         """Wᵀ g for a measurement; the new weights serve further probes of the same step and are then dropped."""
 
     @abc.abstractmethod
-    def signs(self, initial: bool = False) -> tuple[Weights, float, float]:
-        """What sign(W) is made of: weights, their share, and the share of an independent random matrix beside them."""
+    def signs(self, initial: bool = False) -> tuple[Weights, Float[Array, ""] | float, Float[Array, ""] | float]:
+        """What sign(W) is made of: weights, their share, and the share of an independent random matrix beside them.
+
+        The weights are W itself where signs cannot be read, and a matrix of their own, with nothing beside it, where
+        they can.
+        """
 
     @abc.abstractmethod
     def encode(self, features: Float[Array, "row_below below"], rows: Rows) -> tuple[Array, Weights]:

@@ -76,7 +76,9 @@ class DeferredWeights(Weights):
 
     def signs(self, initial=False):
         # A random matrix with the law of sign(W): its correlation with normal entries, and the rest as one of its own.
-        return self, math.sqrt(2 / math.pi), math.sqrt(1 - 2 / math.pi)
+        # Decay makes W = s W(0) + ΔW smaller, and not its signs.
+        shrink = 1.0 if initial else self.shrink
+        return self, math.sqrt(2 / math.pi) / jnp.abs(shrink), math.sqrt(1 - 2 / math.pi) * jnp.sign(shrink)
 
     def encode(self, features, rows):
         coordinates, sent_up = self.sent_up.extend(features, rows)
