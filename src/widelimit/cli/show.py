@@ -41,7 +41,7 @@ class Show:
             return self._inferred(result)
         if expansions.is_expansion(result):
             print("\n".join(expansions.lines(result)), flush=True)
-            return self._drawn(result, plots.corrections)
+            return self._drawn(result, plots.expansion)
         if not result.sizes.get("step", result.coords.get("time", np.zeros(0)).size):
             raise ArgumentError(f"{self.run_file} holds no recorded step.")
         result = results.expanded(result)

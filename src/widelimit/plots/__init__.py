@@ -4,9 +4,9 @@ Nothing here touches a display or matplotlib's global state.
 """
 
 from .comparison import comparison
-from .expansions import corrections
+from .expansions import expansion
 from .inference import confusion, posterior
 from .parts import PALETTE
 from .single import run
 
-__all__ = ["PALETTE", "comparison", "confusion", "corrections", "posterior", "run"]
+__all__ = ["PALETTE", "comparison", "confusion", "expansion", "posterior", "run"]

@@ -15,7 +15,7 @@ from . import parts
 _COLUMNS = 3
 
 
-def corrections(result: xr.Dataset) -> Figure:
+def expansion(result: xr.Dataset) -> Figure:
     """How far networks of 1000 neurons are from the limit, to leading order in 1/N, in the course of training.
 
     **Arguments:** `result`, as [`corrections`] or `theory.two_layer_fluctuations` returns it.

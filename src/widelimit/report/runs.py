@@ -98,7 +98,7 @@ def gathered(runs: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset])
         checks.instance("runs", result, xr.Dataset, "what widelimit.train returns")
         called = str(name) or "a result"
         if is_expansion(result):
-            raise ArgumentError(f"{called} holds corrections in 1/N, and is no run: plots.corrections draws them.")
+            raise ArgumentError(f"{called} holds corrections in 1/N, and is no run: plots.expansion draws them.")
         dims = run_dims(result)
         if dims and set(dims) <= set(result.coords):
             gathered += _taken_apart(str(name), called, result)
