@@ -144,9 +144,7 @@ def axis_of(name: str, values: Sequence[Any]) -> tuple[tuple[str, ...], list[tup
         sizes = [_width(value) for value in values]
         if len(set(sizes)) == len(sizes):
             return ("width",), [(size,) for size in sizes]
-    if all(inspect.isroutine(value) for value in values):
-        return (name,), [(label,) for label in _unique(name, [_short(value) for value in values])]
-    if len({type(value) for value in values}) > 1:
+    if len({None if inspect.isroutine(value) else type(value) for value in values}) > 1:  # functions are of one kind
         return (name,), [(label,) for label in _unique(name, [_among(value, values) for value in values])]
     if isinstance(values[0], Task):
         return _task_axis(name, values)

@@ -70,9 +70,10 @@ class Index:
         if POINT in self.dims:
             length = min(len(self.dims[POINT]), len(other.dims[POINT]))
             for dim in {*self.along_points, *other.along_points}:
-                begun = {each.get(dim, ())[:length] for each in (self.along_points, other.along_points)} - {()}
-                # What was the same in all points of a shorter list has no labels there.
-                if len(begun) > 1 or (len(begun) == 1 and not self._same_so_far(dim, other, *begun)):
+                held = [each[dim][:length] for each in (self.along_points, other.along_points) if dim in each]
+                # What is the same in all points of a list has no labels there.
+                alike = held[0] == held[1] if len(held) == 2 else len(set(held[0])) == 1
+                if not alike:
                     raise refuse("its list of points begins otherwise")
             longer = max(self, other, key=lambda each: len(each.dims[POINT]))
             dims, along = longer.dims, longer.along_points
@@ -83,10 +84,6 @@ class Index:
         asked = {_place(at, dims) for at in other.points.values()}
         kept = {digest: at for digest, at in self.points.items() if _place(at, dims) not in asked}
         return replace(other, dims=dims, along_points=along, shared=shared, points={**kept, **other.points})
-
-    def _same_so_far(self, dim: str, other: Index, begun: tuple[Label, ...]) -> bool:
-        """Whether points of which one list has labels, and the other none, are alike, or both have them."""
-        return (dim in self.along_points and dim in other.along_points) or len(set(begun)) == 1
 
 
 def _named(setting: str, dim: str) -> bool:

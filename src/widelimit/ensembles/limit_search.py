@@ -209,8 +209,7 @@ class Search:
         level = self.level(width)
         self._tell(f"deferred weights, {width.size} particles")
         level.add(1)
-        if self.route is None and level.count:
-            self.route = single(level)
+        self._fallback(level)
         if not level.failed and (self.elapsed + level.first_seconds < self.budget or level.count < 2):
             level.add(1)
         if not level.failed and level.count < 4 and 2 * level.pace < 0.1 * (self.budget - self.elapsed):
