@@ -17,7 +17,8 @@ import xarray as xr
 import widelimit as wl
 from widelimit import paper
 from widelimit.cli import main
-from widelimit.paper import claims, computed, estimates, store, style
+from widelimit.ensembles import identity
+from widelimit.paper import claims, computed, estimates, style
 from widelimit.paper.base import PaperFigure, chosen, stated
 from widelimit.paper.estimates import Estimate
 
@@ -198,11 +199,12 @@ class Toy:
         self.calls = []
 
     def runs(self, given):
-        def run(name):
-            self.calls.append(name)
-            return xr.Dataset({"x": ("i", np.arange(given.size, dtype=float))})
+        self.size = given.size
+        return {name: lambda name=name: self.run(name) for name in ("one", "two")}
 
-        return {name: lambda name=name: run(name) for name in ("one", "two")}
+    def run(self, name):
+        self.calls.append(name)
+        return xr.Dataset({"x": ("i", np.arange(self.size, dtype=float))})
 
     def claims(self, given, found):
         return [
@@ -228,12 +230,12 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
     assert toy.calls == ["one", "two"]
     assert again["one"].identical(first["one"])
     assert same == seconds
-    (tmp_path / "two.nc").write_bytes(b"half a file")
+    next(tmp_path.glob("*.nc")).write_bytes(b"half a file")
     computed(toy.figure(), tmp_path)
-    assert toy.calls == ["one", "two", "two"]
+    assert len(toy.calls) == 3
     computed(toy.figure(Small(seed=1)), tmp_path)
     computed(toy.figure(Small(seed=1)), tmp_path, recompute=True)
-    assert toy.calls == ["one", "two", "two"] + 2 * ["one", "two"]
+    assert toy.calls[3:] == 2 * ["one", "two"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +249,7 @@ def test_what_was_computed_with_other_parameters_or_versions_is_computed_again(t
     for times, net, widths in ((1, tanh, (1, 2)), (1, tanh, (1, 2)), (2, relu, (1, 2)), (3, relu, (1, 3))):
         computed(toy.figure(OfNetworks(nets=(net,), widths=widths)), tmp_path)
         assert toy.calls == times * ["one", "two"]
-    monkeypatch.setattr(store, "versions", lambda: {"widelimit": "another"})
+    monkeypatch.setattr(identity, "computing_versions", lambda: {"widelimit": "another"})
     for _ in range(2):
         computed(toy.figure(OfNetworks(nets=(relu,), widths=(1, 3))), tmp_path)
         assert toy.calls == 4 * ["one", "two"]
@@ -257,14 +259,33 @@ def test_an_interruption_keeps_what_was_finished(tmp_path):
     toy = Toy()
     given = toy.figure()
 
-    def stop(names):
-        yield names[0]
-        raise KeyboardInterrupt
+    def stop(name):
+        if name == "two":
+            raise KeyboardInterrupt
+        return whole(name)
 
+    whole, toy.run = toy.run, stop
     with pytest.raises(KeyboardInterrupt):
-        computed(given, tmp_path, announce=stop)
+        computed(given, tmp_path)
+    toy.run = whole
     computed(given, tmp_path)
     assert toy.calls == ["one", "two"]
+
+
+def test_a_run_that_cannot_be_computed_is_named_after_the_others_are_kept(tmp_path):
+    toy = Toy()
+
+    def fails(name):
+        if name == "one":
+            raise wl.ArgumentError("steps must be 1 or more.")
+        return whole(name)
+
+    whole, toy.run = toy.run, fails
+    with pytest.raises(wl.ArgumentError, match="1 of 2 runs of figure 1 could not be computed: steps must be"):
+        computed(toy.figure(), tmp_path)
+    toy.run = whole
+    computed(toy.figure(), tmp_path)
+    assert toy.calls == ["two", "one"]
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):

@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "inference": {"problem", "networks", "optimizers", "weights", "rules", "results", "simulation", "ensembles"},
     "plots": {"results"},
     "report": {"results", "ensembles", "plots"},
-    "paper": {"results", "plots"},  # beside the public names
+    "paper": {"results", "plots", "ensembles"},  # beside the public names
     "cli": {
         "problem",
         "networks",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -15,10 +16,6 @@ from .. import formatting
 from ..checks import ArgumentError
 from ..interrupts import kept
 from . import compiled, destinations
-from .messages import say
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 NUMBERS = range(1, 8)
 """The figures that there are: `paper.NUMBERS`, without what draws them, which is imported when it is needed."""
@@ -44,6 +41,8 @@ class Figure:
     """Replace pictures and numbers that are there."""
     recompute: bool = False
     """Compute everything anew, whatever the folder holds."""
+    workers: int = 0
+    """How many processes compute; 0 for this one. Each compiles for itself, which pays on many cores alone."""
 
     def run(self) -> int:
         """Compute, measure, print and draw; returns the exit code."""
@@ -53,19 +52,17 @@ class Figure:
             for suffix in ("png", "pdf", "json"):
                 destinations.check(self._path(number, suffix), self.overwrite)
         from .. import paper
+        from ..ensembles.sweep import means_of
 
+        means = dataclasses.replace(means_of(self.workers, None, None), surroundings=compiled.kept)
         with compiled.kept():
-            return max(self._make(paper.figure(number)) for number in numbers)
+            return max(self._make(paper.figure(number), means) for number in numbers)
 
-    def _make(self, figure) -> int:
+    def _make(self, figure, means) -> int:
         from .. import results
         from ..paper import computed, style
-        from ..progress import announced
 
         codes = []
-
-        def keep(result: xr.Dataset, path: Path) -> None:
-            codes.append(destinations.keep(result, path, overwrite=True)[1])
 
         def put(content: bytes, suffix: str) -> Path:
             place, code = destinations.put(content, self._path(figure.number, suffix), self.overwrite)
@@ -73,16 +70,8 @@ class Figure:
             return place
 
         folder = self.out / "results" / self._path(figure.number, "").name
-        runs, seconds = computed(
-            figure,
-            folder,
-            quick=self.quick,
-            recompute=self.recompute,
-            announce=lambda names: announced(names, "run", say),
-            keep=keep,
-        )
-        if not codes or not max(codes):
-            kept(f"what was computed is in {folder}, and the same command goes on from there.")
+        runs, seconds = computed(figure, folder, quick=self.quick, recompute=self.recompute, means=means)
+        kept(f"what was computed is in {folder}, and the same command goes on from there.")
         parameters = figure.at(self.quick)
         claims = figure.claims(parameters, runs)
         print(f"Figure {figure.number}. {figure.title}\n")

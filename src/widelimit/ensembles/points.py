@@ -26,6 +26,7 @@ from ..checks import ArgumentError
 from ..faults import DivergenceWarning
 from ..results import netcdf
 from .grid import Label
+from .identity import configuration, digest, program
 
 Status = Literal["done", "diverged", "failed", "to do"]
 
@@ -47,6 +48,11 @@ class Job:
     arguments: Mapping[str, Any]
     program: str
     """What has to be compiled for it, by a name that points share which differ in numbers alone."""
+
+
+def job(function: Callable[..., Any], arguments: Mapping[str, Any], at: Mapping[str, Label]) -> Job:
+    """A call with these arguments as a point with these labels. **Raises:** `ArgumentError` as [`configuration`]."""
+    return Job(digest(configuration(function, arguments)), at, function, arguments, program(function, arguments))
 
 
 @dataclass(frozen=True)

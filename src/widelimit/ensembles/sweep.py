@@ -21,7 +21,7 @@ from ..results import summary
 from . import cluster, grid, index, points
 from .estimates import Estimate, estimated
 from .grid import Grid, Label
-from .identity import bound, checked_function, configuration, digest, program
+from .identity import bound, checked_function, configuration
 from .opened import open_sweep
 from .points import Job, Outcome
 
@@ -221,6 +221,35 @@ def complete(
         raise Interrupted(getattr(interruption, "code", 130) - 128, sentence) from interruption
 
 
+def completed(
+    jobs: Sequence[Job],
+    folder: Path,
+    means: cluster.Means,
+    description: str,
+    progress: bool | None,
+    *,
+    anew: bool = False,
+    stacklevel: int = 3,
+) -> list[Outcome]:
+    """How each of some points went that are all needed: what the folder lacks is computed, and what failed once more.
+
+    **Arguments:** `description`, the points in words; `anew`: compute also what is there.
+
+    **Raises:** `ArgumentError` if one cannot be computed, after all others are; `KeyboardInterrupt` as [`complete`].
+    Warns of what the points that were computed warn of.
+    """
+    outcomes = {job.digest: points.found(folder, job.digest) for job in jobs}
+    left = [job for job in jobs if anew or outcomes[job.digest].status not in ("done", "diverged")]
+    complete(left, outcomes, folder, means, description, progress)
+    went = [outcomes[job.digest] for job in left]
+    for kind, sentence in dict(pair for outcome in went for pair in outcome.warnings).items():
+        warnings.warn(sentence, points.category(kind), stacklevel=stacklevel)
+    failed = [outcome for outcome in went if outcome.status == "failed"]
+    if failed:
+        raise ArgumentError(f"{len(failed)} of {len(left)} {description} could not be computed: {failed[0].reason}")
+    return [outcomes[job.digest] for job in jobs]
+
+
 def means_of(workers: Any, memory: Any, scheduler: Any) -> cluster.Means:
     """In which processes points are computed, by the arguments of [`sweep`]. **Raises:** `ArgumentError`."""
     return cluster.Means(_workers(workers), memory_size(memory), _address(scheduler, workers))
@@ -247,11 +276,11 @@ def _planned(function: Callable[..., xr.Dataset], made: Grid) -> tuple[list[Job]
         if arguments.get("checkpoint") is not None:
             raise ArgumentError("checkpoint: the points of a sweep cannot keep themselves in one file; leave it out.")
         plain = configuration(function, point.arguments)
-        name = digest(plain)
-        if name in named:
-            raise ArgumentError(f"Two points are the same call: {named[name]} and {point.name}.")
-        named[name], configured[name] = point.name, plain
-        jobs.append(Job(name, point.at, function, point.arguments, program(function, point.arguments)))
+        job = points.job(function, point.arguments, point.at)
+        if job.digest in named:
+            raise ArgumentError(f"Two points are the same call: {named[job.digest]} and {point.name}.")
+        named[job.digest], configured[job.digest] = point.name, plain
+        jobs.append(job)
     return jobs, index.Index.of(made, configured)
 
 

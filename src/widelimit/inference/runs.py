@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import xarray as xr
 from .. import results
 from ..checks import ArgumentError
 from ..ensembles import cluster, points
-from ..ensembles.identity import configuration, digest, program
+from ..ensembles.identity import configuration, digest
 from ..ensembles.points import Job
-from ..ensembles.sweep import complete
+from ..ensembles.sweep import completed
 from ..faults import DivergenceWarning, RecordWarning, RisingLossWarning
 from ..networks import Architecture
 from ..optimizers import SGD
@@ -75,25 +75,13 @@ class Runs:
         """
         missing = {name: pair for pair in pairs if (name := self._name(*pair)) not in self.held}
         if self.folder is not None:
-            self._compute_in(self.folder, missing, progress)
+            jobs = [self._job(net, rule) for net, rule in missing.values()]
+            completed(jobs, self.folder, self.means, "candidates", progress, stacklevel=4)
             return
         with progress_bar(progress, total=len(missing), desc="candidates", unit="run") as bar:
             for name, (net, rule) in missing.items():
                 self.held[name] = computed(self.training, net, rule)
                 bar.update(1)
-
-    def _compute_in(self, folder: Path, missing: Mapping[str, Pair], progress: bool | None) -> None:
-        """Compute what is not in the folder, as the points of a sweep."""
-        outcomes = {name: points.found(folder, name) for name in missing}
-        # What has failed is tried again: it may have wanted for memory.
-        left = [self._job(name, *pair) for name, pair in missing.items() if outcomes[name].status != "done"]
-        complete(left, outcomes, folder, self.means, "candidates", progress)
-        went = [outcomes[job.digest] for job in left]
-        for kind, sentence in dict(pair for outcome in went for pair in outcome.warnings).items():
-            warnings.warn(sentence, points.category(kind), stacklevel=4)
-        failed = [outcome for outcome in went if outcome.status == "failed"]
-        if failed:
-            raise ArgumentError(f"{len(failed)} of {len(left)} candidates could not be computed: {failed[0].reason}")
 
     def _arguments(self, net: Architecture, rule: Rule) -> dict[str, Any]:
         return {"training": self.training, "net": net, "rule": rule}
@@ -101,10 +89,9 @@ class Runs:
     def _name(self, net: Architecture, rule: Rule) -> str:
         return digest(configuration(computed, self._arguments(net, rule)))
 
-    def _job(self, name: str, net: Architecture, rule: Rule) -> Job:
+    def _job(self, net: Architecture, rule: Rule) -> Job:
         at = {"rule": type(rule).__name__, "richness": float(net.richness), "depth": net.hidden_layers}
-        arguments = self._arguments(net, rule)
-        return Job(name, at, computed, arguments, program(computed, arguments))
+        return points.job(computed, self._arguments(net, rule), at)
 
 
 def computed(training: Training, net: Architecture, rule: Rule) -> xr.Dataset:

@@ -1,23 +1,21 @@
-"""Results that take long: computed once, kept as NetCDF, read back where nothing has changed."""
+"""Runs of figures, computed as the points of a sweep: kept in files, read back where nothing has changed."""
 
 from __future__ import annotations
 
-import functools
-import json
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from ..checks import ArgumentError
-from ..results import describe, save, versions
+from ..ensembles import cluster, points
+from ..ensembles.sweep import completed
 from ..results.netcdf import read
 from .base import PaperFigure, Results
 
-_KEY = "computed_with"
-_in_place = functools.partial(save, overwrite=True)
+IN_THIS_PROCESS = cluster.Means(workers=0)
+Runs = Callable[[Any], Mapping[str, Callable[[], xr.Dataset]]]
 
 
 def computed(
@@ -26,57 +24,35 @@ def computed(
     *,
     quick: bool = False,
     recompute: bool = False,
-    announce: Callable[[list[str]], Iterable[str]] = iter,
-    keep: Callable[[xr.Dataset, Path], object] = _in_place,
+    means: cluster.Means = IN_THIS_PROCESS,
+    progress: bool | None = None,
 ) -> tuple[Results, float]:
     """The results of a figure, from `folder` where it holds them for the same parameters, computed where not.
 
     Each is written as soon as it is there, so that what an interruption leaves serves the next call.
 
     **Arguments:** `figure`; `folder`, which is made if need be; `quick`: the small version; `recompute`: nothing is
-    read back; `announce` gets the names of what has to be computed and yields each before its turn, and may show
-    progress; `keep` writes a result to a path, and may write it elsewhere where that fails.
+    read back; `means`: the processes that compute, this one by default; `progress`: show a progress bar, by default on
+    a terminal only.
 
-    **Returns:** the results by name, and the seconds that their computation took, whenever that was.
+    **Returns:** the results by name, and the seconds that all runs took together, whenever that was.
 
-    **Raises:** `ArgumentError` if the folder cannot be made.
+    **Raises:** `ArgumentError` if the folder cannot be made, or a run cannot be computed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ArgumentError(f"{folder} cannot be made a folder, because a file is in its place.") from None
-    parameters = {name: parameter["value"] for name, parameter in figure.described(quick).items()}
-    runs = figure.runs(figure.at(quick))
-    files = {name: folder / f"{name}.nc" for name in runs}
-    results = {} if recompute else {name: _kept(path, parameters) for name, path in files.items()}
-    for name in announce([name for name in runs if results.get(name) is None]):
-        results[name] = _kept_anew(files[name], parameters, runs[name], keep)
-    ordered = {name: result for name in runs if (result := results[name]) is not None}
-    return ordered, sum(float(result.attrs["seconds"]) for result in ordered.values())
+    parameters = figure.at(quick)
+    names = list(figure.runs(parameters))
+    shared = {"runs": figure.runs, "parameters": parameters}
+    jobs = [points.job(run_of, {**shared, "name": name}, {"run": name}) for name in names]
+    description = f"runs of figure {figure.number}"
+    outcomes = completed(jobs, folder, means, description, progress, anew=recompute)
+    results = {name: read(points.result_path(folder, job.digest)) for name, job in zip(names, jobs, strict=True)}
+    return results, sum(outcome.seconds for outcome in outcomes)
 
 
-def _kept(path: Path, parameters: Mapping[str, Any]) -> xr.Dataset | None:
-    if not path.is_file():
-        return None
-    try:
-        result = read(path)
-    except ArgumentError:  # damaged
-        return None
-    return result if result.attrs.get(_KEY) == _key(parameters) else None
-
-
-def _kept_anew(
-    path: Path,
-    parameters: Mapping[str, Any],
-    compute: Callable[[], xr.Dataset],
-    keep: Callable[[xr.Dataset, Path], object],
-) -> xr.Dataset:
-    began = time.perf_counter()
-    result = compute()
-    result = result.assign_attrs({_KEY: _key(parameters), "seconds": time.perf_counter() - began})
-    keep(result, path)
-    return result
-
-
-def _key(parameters: Mapping[str, Any]) -> str:
-    return json.dumps({"parameters": describe(parameters), "versions": versions()}, sort_keys=True)
+def run_of(runs: Runs, parameters: Any, name: str) -> xr.Dataset:
+    """One of the runs of a figure, by its name."""
+    return runs(parameters)[name]()
