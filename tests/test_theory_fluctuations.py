@@ -607,3 +607,11 @@ def test_covariances_that_do_not_fit_are_refused():
 def test_bad_input_of_relu_variance(arguments):
     with pytest.raises(wl.ArgumentError):
         relu_variance(*arguments)
+
+
+def test_batches_are_no_larger_than_the_task():
+    task = wl.datasets.sphere(3, 4)
+    with pytest.raises(wl.ArgumentError, match=r"batches\.size"):
+        wl.theory.two_layer_fluctuations(
+            wl.MLP(1, wl.Linear()), task, optimizer=wl.SGD(0.1), steps=2, batches=wl.Batches(7)
+        )

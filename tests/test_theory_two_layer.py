@@ -154,3 +154,18 @@ def test_strong_richness_takes_no_longer(rule):
     found = wl.theory.two_layer(RULES[rule], targets=[1.0, -0.5], richness=1e5, times=[0.0, 50.0, math.inf])
     assert np.allclose(found["output"][1:], [1.0, -0.5], rtol=1e-9)
     assert np.allclose(found["feature_kernel"][1], found["feature_kernel"][2], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "exact"),
+    [
+        (wl.GradientDescent(), lambda g: g**2 / 2),
+        (wl.FeedbackAlignment(0.5), lambda g: (g / 1.5) ** 2),
+        (wl.Hebbian(), lambda g: g - g**2 / 6),
+    ],
+)
+def test_small_changes_keep_their_digits(rule, exact):
+    """At γ0 = 10⁻⁸ ΔH is below the rounding of H itself."""
+    strengths = np.array([1e-8, 1e-6])
+    found = wl.theory.two_layer_fixed_point(rule, target=1.0, richness=strengths)["feature_kernel_change"]
+    assert np.allclose(found, exact(strengths), rtol=1e-9)

@@ -82,17 +82,18 @@ def two_layer_fixed_point(rule: Rule | None = None, *, target: float, richness: 
     if gamma.ndim != 1 or not len(gamma) or not np.all(gamma > 0):
         raise ArgumentError(f"richness must be positive, one number or a list of them; got {richness!r}.")
     models = [_model(rule, np.array([float(target)]), float(strength)) for strength in gamma]
-    ends = [model.at(model.solve(np.array([np.inf]))) for model in models]
-    final_kernel = np.array([end["feature_kernel"][0, 0, 0] for end in ends])
+    states = [model.solve(np.array([np.inf])) for model in models]
+    ends = [model.at(state) for model, state in zip(models, states, strict=True)]
+    change = np.array([model.change(state)[0, 0] for model, state in zip(models, states, strict=True)])
     laws = np.array([model.laws() for model in models])
     variables: dict[str, Any] = {
-        "feature_kernel_change": ("richness", final_kernel - 1),
+        "feature_kernel_change": ("richness", change),
         "pseudo_gradient_kernel": ("richness", np.array([end["pseudo_gradient_kernel"][0, 0, 0] for end in ends])),
         "small_richness": ("richness", laws[:, 0]),
         "large_richness": ("richness", laws[:, 1]),
     }
     if isinstance(models[0], _Hebbian):
-        root = np.sqrt(target**2 + 4 * final_kernel / gamma)
+        root = np.sqrt(target**2 + 4 * (1 + change) / gamma)
         variables["repelling_error"] = (("branch", "richness"), 0.5 * np.stack([target - root, target + root]))
     return xr.Dataset(variables, coords={"richness": gamma})
 
@@ -158,12 +159,16 @@ class _Model(abc.ABC):
         """Output (time, P), Φ and G̃ (time, P, P), the number G (time,) and ⟨g̃ g̃⟩ (time, P)."""
 
     @abc.abstractmethod
+    def change(self, state: np.ndarray) -> np.ndarray:
+        """ΔH (time, 1), or that of each sample; without a subtraction, which at small γ0 would leave no digit."""
+
+    @abc.abstractmethod
     def laws(self) -> tuple[float, float]:
         """ΔH at small and at large γ0."""
 
-    def _along(self, kernel: np.ndarray) -> np.ndarray:
-        """A kernel that differs from 1 along the targets' direction only."""
-        return np.eye(len(self.y)) + (kernel - 1)[:, None, None] * np.outer(self.direction, self.direction)
+    def _along(self, state: np.ndarray) -> np.ndarray:
+        """H, which differs from 1 along the targets' direction only."""
+        return np.eye(len(self.y)) + self.change(state)[:, :, None] * np.outer(self.direction, self.direction)
 
     def _everywhere(self, value: np.ndarray) -> np.ndarray:
         return np.broadcast_to(value[:, None, None], (len(value), len(self.y), len(self.y)))
@@ -187,11 +192,14 @@ class _GradientDescent(_Model):
         samples = np.ones(len(self.y))
         return {
             "output": np.outer(learned / self.richness, self.direction),
-            "feature_kernel": self._along(kernel),
+            "feature_kernel": self._along(state),
             "gradient_kernel": kernel,
             "pseudo_gradient_kernel": self._everywhere(kernel),
             "pseudo_gradient_norm": np.outer(kernel, samples),
         }
+
+    def change(self, state):
+        return state**2 / (1 + np.sqrt(1 + state**2))
 
     def laws(self):
         strength = self.richness * self.length
@@ -214,10 +222,11 @@ class _FrozenFeedback(_Model):
         strength = self.richness * self.length
 
         def end():
-            bound = np.cbrt(2 * strength) + 1
-            return np.array(
-                [brentq(lambda a: self._learned(a) - strength, 0, bound, xtol=1e-15, rtol=np.float64(1e-15))]
+            bound, exact = (
+                np.cbrt(2 * strength) + 1,
+                {"xtol": 1e-15 * (min(1, strength) or 1), "rtol": np.float64(1e-15)},
             )
+            return np.array([brentq(lambda a: self._learned(a) - strength, 0, bound, **exact)])
 
         return _flow(lambda _, a: strength - self._learned(a), np.zeros(1), times, end)
 
@@ -226,12 +235,15 @@ class _FrozenFeedback(_Model):
         pseudo = self.correlation + a**2 / 2
         return {
             "output": np.outer(self._learned(a) / self.richness, self.direction),
-            "feature_kernel": self._along(1 + a**2),
+            "feature_kernel": self._along(state),
             # z = r + a u + (a²/2) g̃ along the targets' direction
             "gradient_kernel": 1 + (1 + self.correlation) * a**2 + a**4 / 4,
             "pseudo_gradient_kernel": self._everywhere(pseudo),
             "pseudo_gradient_norm": np.ones((len(a), len(self.y))),
         }
+
+    def change(self, state):
+        return state**2
 
     def laws(self):
         strength = self.richness * self.length
@@ -241,14 +253,14 @@ class _FrozenFeedback(_Model):
 
 @final
 class _Hebbian(_Model):
-    """The state is Δ and H of each sample, and last the number G: samples do not see each other."""
+    """The state is Δ and H − 1 of each sample, and last the number G: samples do not see each other."""
 
     def solve(self, times):
         samples, gamma = len(self.y), self.richness
-        start = np.concatenate([self.y, np.ones(samples), [1.0]])
+        start = np.concatenate([self.y, np.zeros(samples), [1.0]])
 
         def rate(_, state):
-            error, kernel = state[:samples], state[samples:-1]
+            error, kernel = state[:samples], 1 + state[samples:-1]
             learned = self.y - error
             return np.concatenate(
                 [
@@ -263,21 +275,23 @@ class _Hebbian(_Model):
     def _end(self) -> np.ndarray:
         """At t = ∞ every Δ is 0; Δ falls all the way, so H and G are integrated along f/y instead of time."""
         gamma = self.richness
-        kernels, gradient = np.ones(len(self.y)), 1.0
+        changes, gradient = np.zeros(len(self.y)), 1.0
         for index, y in enumerate(self.y):
+            size = min(1.0, gamma * y**2) or 1.0  # of the change, relative to which it is integrated
 
-            def along(learned, state, y=y):
+            def along(learned, state, y=y, size=size):
                 error = y * (1 - learned)
-                speed = state[0] + gamma * error * y * learned
-                return [2 * gamma * y * error * state[0] / speed, 2 * gamma**2 * y**2 * learned / speed]
+                kernel = 1 + state[0] * size
+                speed = kernel + gamma * error * y * learned
+                return [2 * gamma * y * error * kernel / speed / size, 2 * gamma**2 * y**2 * learned / speed]
 
-            state = solve_ivp(along, (0.0, 1.0), [1.0, 0.0], **_PRECISION).y[:, -1]
-            kernels[index], gradient = state[0], gradient + state[1]
-        return np.concatenate([np.zeros(len(self.y)), kernels, [gradient]])
+            state = solve_ivp(along, (0.0, 1.0), [0.0, 0.0], **_PRECISION).y[:, -1]
+            changes[index], gradient = state[0] * size, gradient + state[1]
+        return np.concatenate([np.zeros(len(self.y)), changes, [gradient]])
 
     def at(self, state):
         samples = len(self.y)
-        error, kernel = state[:, :samples], state[:, samples:-1]
+        error, kernel = state[:, :samples], 1 + self.change(state)
         output = self.y - error
         across = np.broadcast_to((self.richness * output * error)[:, None, :], (len(state), samples, samples))
         return {
@@ -287,6 +301,9 @@ class _Hebbian(_Model):
             "pseudo_gradient_kernel": across,
             "pseudo_gradient_norm": error**2 * kernel,
         }
+
+    def change(self, state):
+        return state[:, len(self.y) : -1]
 
     def laws(self):
         # With H = γ0 y² w and Δ = y (1 − s): dw/ds = 2 (1 − s) w/(w + s (1 − s)) from w = 1/(γ0 y²), whose solutions

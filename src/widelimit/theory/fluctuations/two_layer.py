@@ -90,7 +90,7 @@ def two_layer_fluctuations(
     optimizer = with_step_size(optimizer, "theory.two_layer_fluctuations")
     recursion = _Recursion.of(net, task, feedback, optimizer, centred)
     _check_memory(recursion, task, steps)
-    order = None if batches is None or batches.size >= task.samples else batches.order(task.samples, steps + 1)
+    order = None if batches is None else batches.order(task.samples, steps + 1)
     recorded: list[dict[str, dict[str, np.ndarray]]] = []
     with progress_bar(progress, total=steps + 1, desc="theory.two_layer_fluctuations", unit="step") as bar:
         for step in range(steps + 1):
