@@ -54,9 +54,9 @@ def diverging(law, after=2):
 
 def test_of_two_ways_that_diverge_the_limit_is_kept(monkeypatch):
     networks_first(monkeypatch, pace=0.0)
-    with pytest.warns(wl.DivergenceWarning, match="What there is, is of deferred weights, 4000 particles"):
+    with pytest.warns(wl.DivergenceWarning, match="What there is, is of deferred weights, 2000 particles"):
         result = limited(monkeypatch, diverging(Law()))
-    assert about(result)["route"] == "deferred weights, 4000 particles"
+    assert about(result)["route"] == "deferred weights, 2000 particles"
     assert about(result)["stopped"] == "runs diverged"
 
 
@@ -87,7 +87,7 @@ def test_the_time_budget_holds_before_wider_runs(monkeypatch):
     with pytest.warns(wl.LimitWarning, match="the time budget of"):
         result = limited(monkeypatch, law, time_budget=4.0)
     assert "do not fit" not in about(result)["stopped"]
-    assert max(width.size for width, _ in law.calls) == 4000
+    assert max(width.size for width, _ in law.calls) == 2000
 
 
 def test_an_interrupted_pilot_keeps_its_runs(monkeypatch):
@@ -101,7 +101,7 @@ def test_an_interrupted_pilot_keeps_its_runs(monkeypatch):
     monkeypatch.setattr(limit_search, "networks_over_deferred", lambda *problem: 100.0)  # deferred weights come first
     with pytest.raises(wl.TrainingInterrupted) as caught:
         limited(monkeypatch, law)
-    assert about(caught.value.result)["route"] == "deferred weights, 4000 particles"
+    assert about(caught.value.result)["route"] == "deferred weights, 2000 particles"
     assert caught.value.result.sizes["replicate"] == 2
 
 

@@ -160,7 +160,7 @@ def test_a_bias_that_is_chance_is_not_counted():
 @pytest.mark.parametrize(("accuracy", "told"), [(0.02, True), (0.2, False)])
 def test_a_bias_that_could_hide_is_told(monkeypatch, accuracy, told):
     result = limited(monkeypatch, Law(spread=2000.0, particles=4.0), accuracy=accuracy)
-    assert about(result)["quantities"]["ntk"]["bias_error"] == pytest.approx(0.04, rel=0.4)
+    assert about(result)["quantities"]["ntk"]["bias_error"] == pytest.approx(0.045, rel=0.4)
     assert ("bias of ntk was seen to" in about(result)["why"]) == told
 
 
@@ -177,7 +177,7 @@ def test_replicates_are_the_estimate_and_its_error(monkeypatch):
     result = limited(monkeypatch, Law(spread=2.0), accuracy=0.03)
     error = np.linalg.norm(wl.observables.standard_error(result["ntk"])) / np.linalg.norm(TRUTH)
     assert error == pytest.approx(about(result)["quantities"]["ntk"]["standard_error"], rel=0.4)
-    assert result.sizes["replicate"] in (4, 8, 16)
+    assert result.sizes["replicate"] in (2, 4, 8, 16)
 
 
 @pytest.mark.parametrize(("dear", "route"), [("deferred", "networks"), ("networks", "deferred")])
@@ -337,6 +337,33 @@ def test_a_result_is_described_compared_and_saved(real, tmp_path):
     assert re.search(r"error +output at most .*, ntk at most .* of its size", lines)
 
 
+def test_a_limit_that_was_not_reached_says_so_wherever_it_is_shown(monkeypatch):
+    from widelimit import report
+
+    def diverging(**options):
+        warnings.warn("1 of 1 replicates diverged", wl.DivergenceWarning, stacklevel=1)
+        return Law()(**options)
+
+    with pytest.warns(wl.DivergenceWarning):
+        result = limited(monkeypatch, diverging)
+    assert summary.shortfall(result) == [("NOT REACHED", "the accuracy, because runs diverged")]
+    assert "NOT REACHED" in "\n".join(summary.lines(result))
+    assert "did not reach the accuracy, because runs diverged." in report.page(result)
+    reached = limited(monkeypatch, Law(spread=0.1, particles=0.1))
+    assert summary.shortfall(reached) == []
+
+
+def test_the_exit_code_of_a_limit_that_is_not_reached(monkeypatch, tmp_path):
+    from widelimit.cli import main
+
+    monkeypatch.setattr(limit_search, "train", Law(spread=50.0, particles=50.0))
+    configured = tmp_path / "run.toml"
+    task = '[task]\ndata = "sphere"\nsamples = 3\ndimension = 4\n'
+    configured.write_text(f"{task}[run]\nsteps = 3\n[optimizer]\nstep_size = 0.1\n")
+    options = ["--time-budget", "0.01", "--accuracy", "0.0001", "--out", str(tmp_path / "limit.nc")]
+    assert main(["limit", str(configured), *options]) == 5
+
+
 @pytest.mark.slow
 def test_a_result_is_shown_and_drawn(real, tmp_path):
     from widelimit import report
@@ -404,20 +431,22 @@ def test_seeds_of_batches_differ(monkeypatch):
 def test_bias_is_seen_beside_more_particles_where_fewer_have_no_room(monkeypatch):
     """As with a hundred samples, whose bases fill more than half of what so many particles hold."""
     law = Law(bias=100.0, spread=2000.0)
-    result = limited(monkeypatch, without_room(law, below=4000))
+    result = limited(monkeypatch, without_room(law, below=2000))
     found = configuration(result)["limit"]
     sizes = {level["particles"]: level["replicates"] for level in found["levels"] if "particles" in level}
-    assert set(sizes) == {4000, 6000}
+    assert set(sizes) == {2000, 3000}
     assert all(sizes.values())
     about = found["quantities"]["ntk"]
-    assert abs(about["bias"] - 100 / 4000) < 4 * about["bias_error"] + 1e-3
+    assert abs(about["bias"] - 100 / 2000) < 4 * about["bias_error"] + 1e-3
 
 
 def test_networks_are_taken_where_deferred_weights_have_no_memory(monkeypatch):
     options = {"optimizer": wl.SGD(0.1), "steps": 3}
-    infinite, network = (wl.plan(NET, TASK, width=width, replicates=2, **options).needed for width in (math.inf, 200))
-    assert 2 * network < infinite
-    monkeypatch.setattr("widelimit.memory.available_memory", lambda: infinite / 2)
+    infinite, network = (
+        wl.plan(NET, TASK, width=width, replicates=2, **options).needed for width in (wl.Infinite(1000), 200)
+    )
+    assert 1.7 * network < infinite
+    monkeypatch.setattr("widelimit.memory.available_memory", lambda: infinite / 1.7)
     result = wl.limit(NET, TASK, accuracy=0.3, **options)
     asked = about(result)
     assert asked["route"].startswith("networks")
@@ -428,10 +457,10 @@ def test_networks_are_taken_where_deferred_weights_have_no_memory(monkeypatch):
 
 
 def test_a_bias_that_cannot_be_seen_is_not_known(monkeypatch):
-    result = limited(monkeypatch, without_room(Law(spread=2000.0), below=4000, above=4000))
+    result = limited(monkeypatch, without_room(Law(spread=2000.0), below=2000, above=2000))
     found = configuration(result)["limit"]
     assert found["route"].startswith("deferred")
-    assert {level.get("particles") for level in found["levels"]} <= {4000, None}
+    assert {level.get("particles") for level in found["levels"]} <= {2000, None}
     assert math.isnan(float(found["quantities"]["ntk"]["bias"]))
     assert "bias was not looked for" in found["why"]
 
