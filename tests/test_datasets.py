@@ -160,12 +160,30 @@ def test_a_task_keeps_its_own_numbers():
 def test_a_broken_archive_is_told(content, tmp_path):
     path = tmp_path / "data.npz"
     path.write_bytes(content)
-    with pytest.raises(wl.ArgumentError, match="not an archive of numeric arrays"):
+    with pytest.raises(wl.ArgumentError, match="not a whole archive of numeric arrays"):
         wl.datasets.from_npz(path)
 
 
 def test_a_single_array_is_no_archive(tmp_path):
     path = tmp_path / "data.npy"
     np.save(path, np.ones(3))
-    with pytest.raises(wl.ArgumentError, match="not an archive of numeric arrays"):
+    with pytest.raises(wl.ArgumentError, match="not a whole archive of numeric arrays"):
         wl.datasets.from_npz(path)
+
+
+@pytest.mark.parametrize("name", ["X_test", "xtest", "x-test"])
+def test_arrays_that_are_misspelt_are_named(name, tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, x=np.ones((2, 3)), y=np.ones(2), **{name: np.ones((4, 3))})
+    with pytest.raises(wl.ArgumentError, match=f"holds {name}, which is not read: call it x_test"):
+        wl.datasets.from_npz(path)
+    np.savez(path, x=np.ones((2, 3)), y=np.ones(2), labels=np.arange(2), x2=np.ones(3))
+    assert wl.datasets.from_npz(path).samples == 2
+
+
+def test_a_text_is_no_archive_and_no_advice_to_unpickle(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("1,2\n3,4\n")
+    with pytest.raises(wl.ArgumentError, match="not a whole archive") as caught:
+        wl.datasets.from_npz(path)
+    assert "pickle" not in str(caught.value)

@@ -95,6 +95,8 @@ def test_sessions_of_other_neurons():
 def test_a_file_holds_all_of_a_recording(tmp_path):
     recording = random_recording(steps=[0, 3], performance=[1.0, 0.2], targets=np.ones(4))
     recording.save(tmp_path / "a.nc")
+    with pytest.raises(wl.ArgumentError, match="is a recording, and no run: widelimit infer"):
+        wl.load(tmp_path / "a.nc")
     xr.testing.assert_identical(wl.Recording.load(tmp_path / "a.nc").dataset, recording.dataset)
     xr.testing.assert_identical(read(tmp_path / "a.nc").dataset, recording.dataset)
     with pytest.raises(FileExistsError):

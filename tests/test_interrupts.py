@@ -1,6 +1,7 @@
 """What ends a run from outside: what was recorded is saved, what was finished is kept, and nothing is half-written."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from helpers import launched, said_by, small_configuration, small_task
 import widelimit as wl
 from widelimit import interrupts
 from widelimit.interrupts import Interrupted, raised, watched
+from widelimit.results import summary
 from widelimit.simulation import grouping, training
 
 LONG = small_configuration(9000000, tables="[record]\nevery = 1000")
@@ -168,6 +170,9 @@ def test_a_run_is_interrupted_between_two_pieces_and_keeps_what_it_has(monkeypat
     loss = caught.value.result["loss"]
     assert loss.sizes == {"replicate": 1, "step": 3}
     assert np.isfinite(loss).all()
+    assert summary.interruption(caught.value.result) == [
+        ("INTERRUPTED", "1 of 2 replicates at step 20, 1 of 2 not begun")
+    ]
 
 
 def test_a_signal_after_the_last_step_keeps_its_exit_code(monkeypatch):
@@ -281,3 +286,34 @@ def test_a_result_that_cannot_be_written_where_it_should_is_elsewhere(tmp_path, 
     with contextlib.suppress(FileExistsError):
         wl.save(result, tmp_path / "run.nc")
     assert str(place) in capsys.readouterr().err
+
+
+def test_what_an_interruption_says_is_kept_is_said():
+    def work():
+        interrupts.hold()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        raise interrupts.Interrupted(signal.SIGINT, "3 of 5 points are in a folder.")
+
+    with pytest.raises(interrupts.Interrupted) as caught:
+        interrupts.run(work)
+    assert caught.value.kept == "3 of 5 points are in a folder."
+
+
+def test_results_that_were_interrupted_say_so(short_run):
+    run = json.loads(short_run.attrs["configuration"])
+    last = run["steps"] // run["record_every"] * run["record_every"]
+
+    def told(reached, diverged=(-1, -1, -1)):
+        changed = short_run.assign(diverged_step=("replicate", list(diverged)))
+        changed.attrs["configuration"] = json.dumps(run | {"interrupted_at": reached})
+        return changed, summary.interruption(changed)
+
+    half, rows = told([last, 1, last])
+    assert rows == [("INTERRUPTED", "1 of 3 replicates at step 1")]
+    assert "INTERRUPTED" in "\n".join(summary.lines(half))
+    assert "was interrupted: 1 of 3 replicates at step 1." in wl.report.page(half)
+    # It had come to the end of those that were begun, or those had diverged.
+    assert told([last, 1, last], diverged=(-1, 2, -1))[1] == []
+    assert told([last, last])[1] == [("INTERRUPTED", "1 of 3 not begun")]
+    assert summary.interruption(short_run) == []

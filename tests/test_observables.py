@@ -40,6 +40,8 @@ def test_relative_standard_error():
     found = observables.relative_standard_error(labelled(values, "replicate", "sample", "step"), "sample")
     error, mean = values.std(axis=0, ddof=1) / np.sqrt(5), values.mean(axis=0)
     assert np.allclose(found, np.linalg.norm(error, axis=0) / np.linalg.norm(mean, axis=0), rtol=1e-12)
+    single = observables.relative_standard_error(labelled(values[:1], "replicate", "sample", "step"), "sample")
+    assert np.isnan(single).all()
 
 
 def test_alignment_of_one_output():

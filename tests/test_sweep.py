@@ -491,6 +491,20 @@ def test_runs_of_train_compile_once_and_are_what_train_returns(folder, task):
     assert fastest.values.tolist() == [0.2 if each[i, 0] > each[i, 1] else 0.5 for i in range(3)]
 
 
+def test_what_points_warn_of_differently_is_said_of_the_first_alone(folder, task):
+    options = {"net": wl.MLP(2, wl.Linear()), "task": task, "steps": 8, "width": 8, "replicates": 1}
+    with pytest.warns(wl.DivergenceWarning, match=r"2 of 2 points .*: Of the first: .* at step"):
+        sweep = here(wl.train, out=folder, optimizer=[wl.SGD(1e3), wl.SGD(1e9)], **options)
+    page = wl.report.explorer(folder)
+    reached = [point["loss"].dropna("step")["step"].values[-1] for point in map(results_of, sweep.points)]
+    for point, last in zip(sweep.points, reached, strict=True):
+        assert f"{point.name} (diverged after step {last})" in page
+
+
+def results_of(point):
+    return wl.load(point.file).isel(replicate=0)
+
+
 def test_diverged_points_are_kept_as_such(folder, task):
     with pytest.warns(wl.DivergenceWarning, match=r"1 of 2 points \(step_size=1e\+06\)"):
         sweep = here(

@@ -127,3 +127,18 @@ def test_what_diverges_keeps_the_steps_before_and_the_rest_is_refused(tmp_path):
             lazy_fluctuations(arguments.pop("net"), arguments.pop("task"), arguments.pop("rule"), **arguments)
     with pytest.raises(wl.ArgumentError, match="it holds"):
         wl.width_for(0.1, corrections=solved, of="output")
+
+
+def test_it_is_shown_as_corrections_are_and_not_as_a_run(tmp_path, capsys):
+    from widelimit.cli import main
+
+    task = wl.datasets.sphere(3, 4)
+    found = wl.theory.lazy_fluctuations(wl.MLP(3, wl.ReLU()), task, optimizer=wl.SGD(0.1), steps=4)
+    path = wl.save(found, tmp_path / "scatter.nc")
+    assert main(["show", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "one network scatters by" in printed
+    assert "LOSS ROSE" not in printed
+    assert path.with_suffix(".png").is_file()
+    with pytest.raises(wl.ArgumentError, match="is no run"):
+        wl.report.page(found)

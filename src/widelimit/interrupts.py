@@ -182,7 +182,7 @@ def run(work: Callable[[], int]) -> int:
         threading.stack_size(before)
     if errors:
         if session.number is not None and isinstance(errors[0], KeyboardInterrupt):
-            raise Interrupted(session.number, session.kept) from errors[0]
+            raise Interrupted(session.number, session.kept or getattr(errors[0], "kept", "")) from errors[0]
         raise errors[0]
     if session.number is not None and codes[0] == 0:
         raise Interrupted(session.number, session.kept)

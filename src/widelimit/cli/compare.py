@@ -42,7 +42,7 @@ class Compare:
         a, b = results.load(self.a), results.load(self.b)
         at_times, over_run = distances.compare(a, b), distances.compare(a, b, over_run=True)
         sides = [(side, f"{path}: {_described(run)}") for side, path, run in (("a", self.a, a), ("b", self.b, b))]
-        print("\n".join(summary.aligned(sides + _diverged(a, b))) + "\n")
+        print("\n".join(summary.aligned(sides + _cautions(a, b))) + "\n")
         print("\n".join(lines(at_times, over_run)))
         print("\n".join(notes(a, b, at_times, over_run)), flush=True)
         if self.out is not None:
@@ -149,7 +149,7 @@ def _described(run: xr.Dataset) -> str:
     return f"{setting}, {replicates} replicate{'' if replicates == 1 else 's'}"
 
 
-def _diverged(a: xr.Dataset, b: xr.Dataset) -> list[tuple[str, str]]:
+def _cautions(a: xr.Dataset, b: xr.Dataset) -> list[tuple[str, str]]:
     sides = (("a", a), ("b", b))
-    rows = [(side, row) for side, run in sides for row in summary.divergence(run) + summary.rise(run)]
+    rows = [(side, row) for side, run in sides for row in summary.cautions(run)]
     return [(f"{side} {name}", text) for side, (name, text) in rows]

@@ -49,6 +49,11 @@ def _reached(run: xr.Dataset) -> tuple[str, ...]:
     return width, *("" if v is None else summary.plus_minus(v, f) for v, f in zip(values, factors, strict=True))
 
 
+def _chance(relative: float) -> str:
+    """What chance does; unknown of a single replicate, and nothing where both are exact."""
+    return "–" if math.isnan(relative) else f"{100 * relative:.1f}" if relative > 0 else ""
+
+
 def _agreement(widths: xr.Dataset) -> tuple[str, ...]:
     if "ntk" not in widths or not has_both_widths(widths):
         return ("", "", "")
@@ -60,4 +65,4 @@ def _agreement(widths: xr.Dataset) -> tuple[str, ...]:
     single = observables.distance(network, target, over) ** 0.5
     mean = float(np.sqrt(observables.distance(observables.mean(network), target, over)))
     chance = math.hypot(*(float(observables.relative_standard_error(side, over)) for side in (theory, network)))
-    return (summary.plus_minus(single, 100), f"{100 * mean:.1f}", f"{100 * chance:.1f}" if chance > 0 else "")
+    return (summary.plus_minus(single, 100), f"{100 * mean:.1f}", _chance(chance))

@@ -13,10 +13,11 @@ from .. import ensembles
 from ..checks import ArgumentError
 from ..faults import TrainingInterrupted
 from ..interrupts import hold
+from ..results import summary
 from . import compiled, destinations, train
 from .config import TABLES, Configuration
 from .destinations import Output
-from .messages import DIVERGED, diverged, say, warnings_said
+from .messages import DIVERGED, UNREACHED, diverged, say, warnings_said
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Limit(Configuration, Output):
     What is trained is said as for `widelimit train`; how wide, and how many replicates, is found. Of the table [run],
     steps, seed and precision count. Ctrl-C saves what there is. Exit codes: 0 done; 2 a mistake in the options; 3 all
     runs diverged, and the steps before are saved; 4 saved elsewhere, because the file that was named could not be
-    written; 129, 130 and 143 interrupted.
+    written; 5 the accuracy was not reached, and what was reached is saved; 129, 130 and 143 interrupted.
     """
 
     accuracy: float = 0.01
@@ -68,4 +69,6 @@ def run(arguments: Sequence[str]) -> int:
         hold()
     if diverged(caught) and not code:
         code = DIVERGED
+    elif summary.shortfall(result) and not code:
+        code = UNREACHED
     return train.keep(result, options, code)

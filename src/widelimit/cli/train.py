@@ -122,6 +122,6 @@ def keep(result: xr.Dataset, output: Output, code: int, checkpoint: Place | None
         say(f"Interrupted; what had been recorded is in {path}.")
     print("\n".join(summary.lines(result)))
     print(f"Saved in {path}; `widelimit show {path}` draws it.")
-    for name, text in summary.divergence(result) + summary.rise(result):
+    for name, text in summary.cautions(result):
         print(f"{name}: {text}.")
     return code or rescued

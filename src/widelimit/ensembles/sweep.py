@@ -316,7 +316,8 @@ def _warn(result: Sweep, stacklevel: int) -> None:
     total = len(result.points)
     for kind, each in result.warnings.items():
         of = _which([point for point, _ in each], total)
-        warnings.warn(f"{of}: {each[0][1]}", points.category(kind), stacklevel=stacklevel)
+        of_first = "" if len({sentence for _, sentence in each}) == 1 else " Of the first:"
+        warnings.warn(f"{of}:{of_first} {each[0][1]}", points.category(kind), stacklevel=stacklevel)
     failed = result.having("failed")
     if failed:
         sentence = (

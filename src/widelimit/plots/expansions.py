@@ -18,7 +18,7 @@ _COLUMNS = 3
 def expansion(result: xr.Dataset) -> Figure:
     """How far networks of 1000 neurons are from the limit, to leading order in 1/N, in the course of training.
 
-    **Arguments:** `result`, as [`corrections`] or `theory.two_layer_fluctuations` returns it.
+    **Arguments:** `result`, as [`corrections`] and the fluctuations of `theory` return it.
 
     **Returns:** a figure with a panel for each quantity that has a course: |a|/N, how far the mean over networks is
     off, with its standard error as a band, and √(tr C/N), how far one network scatters; both over all entries and
@@ -42,8 +42,10 @@ def expansion(result: xr.Dataset) -> Figure:
         shift, error = 100 * of["shift"].values / WIDTH, 100 * of["shift_error"].values / WIDTH
         scatter = 100 * of["scatter"].values / math.sqrt(WIDTH)
         axes.plot(time, scatter, color=parts.colour(0), label="one network")
-        axes.plot(time, shift, color=parts.colour(1), label="mean over networks")
-        axes.fill_between(time, np.maximum(shift - error, 0), shift + error, color=parts.colour(1), alpha=0.22, lw=0)
+        if np.isfinite(shift).any():  # it is not known of every theory
+            below = np.maximum(shift - error, 0)
+            axes.plot(time, shift, color=parts.colour(1), label="mean over networks")
+            axes.fill_between(time, below, shift + error, color=parts.colour(1), alpha=0.22, lw=0)
         axes.set_ylim(bottom=0)
         parts.decorate(axes, name.replace("_", " "), ylabel=f"per cent of the limit, N = {WIDTH}")
     grid.flat[0].legend(fontsize="small", frameon=False)

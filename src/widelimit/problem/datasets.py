@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
 import os
@@ -140,6 +141,9 @@ def _images_of(
     return Task(x, y, x_test, y_test, loss=loss) if test_samples else Task(x, y, loss=loss)
 
 
+_ARRAYS = ("x", "y", "x_test", "y_test")
+
+
 def from_npz(file: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
     """A user's own arrays from a NumPy archive with `x` and `y`, and optionally `x_test` and `y_test`.
 
@@ -153,16 +157,20 @@ def from_npz(file: str | os.PathLike[str], *, loss: Loss | None = None) -> Task:
     try:
         with np.load(path, allow_pickle=False) as archive:
             held = list(archive.files)
-            wanted = [name for name in ("x", "y", "x_test", "y_test") if name in held]
+            wanted = [name for name in _ARRAYS if name in held]
             size = sum(archive.zip.getinfo(f"{name}.npy").file_size for name in wanted)
             require_memory(3 * size, parts={"its arrays": 3 * size}, remedy="Keep fewer samples.", what=f"{file} takes")
             arrays = {name: archive[name] for name in wanted}
     except ArgumentError:
         raise
-    except Exception as error:  # what is damaged fails anywhere in zipfile, zlib and NumPy
+    except Exception:  # what is damaged, or is something else, fails anywhere in zipfile, zlib and NumPy
         raise ArgumentError(
-            f"{file} is not an archive of numeric arrays ({error}); write it with numpy.savez."
+            f"{file} is not a whole archive of numeric arrays; write it with numpy.savez(file, x=x, y=y)."
         ) from None
+    for name in held:
+        near = difflib.get_close_matches(name.lower(), [each for each in _ARRAYS if each not in held], n=1, cutoff=0.8)
+        if name not in _ARRAYS and near:
+            raise ArgumentError(f"{file} holds {name}, which is not read: call it {near[0]}, or leave it out.")
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
         raise ArgumentError(

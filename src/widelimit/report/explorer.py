@@ -163,7 +163,7 @@ def _data(held: Index, shown: Sequence[_Shown], bounds: _Bounds) -> tuple[dict[s
                 last = series.last_step(result)
                 ended = {name: values.isel(step=last) for name, values in quantities.items()}
                 reached.append({name: _written(values) for name, values in ended.items()})
-                rows.append((named(point.at),))
+                rows.append((_ended(point, last),))
             result.close()
         points.append(described)
     rows = [(*row, *(each.get(name, "") for name in names)) for row, each in zip(rows, reached, strict=True)]
@@ -224,6 +224,15 @@ def _written(values: xr.DataArray) -> str:
     if "replicate" not in values.dims:
         return number(mean)
     return with_error(mean, error) if np.isfinite(mean) else "–"
+
+
+def _ended(point: _Shown, last: Any) -> str:
+    """A point in words, and where it ended if that was not at its last step."""
+    if point.outcome.status != "diverged":
+        return named(point.at)
+    assert point.result is not None
+    at = f" after step {int(point.result['step'][last])}" if "step" in point.result.coords else ""
+    return f"{named(point.at)} (diverged{at})"
 
 
 def _title(held: Index) -> str:

@@ -40,8 +40,8 @@ def diagnostics(runs: Sequence[Run]) -> list[Section]:
     """How much of each hidden matrix was kept, what was dropped, and where runs diverged; nothing if none is known."""
     said, rows = [], []
     for run in runs:
-        if diverged(run):
-            said.append((f"{run.name}: {diverged(run)}", True))
+        if cautions(run):
+            said.append((f"{run.name}: {cautions(run)}", True))
         rows += _kept(run)
         if "residual" in run.result and "sweep" in run.result["residual"].dims:
             last = float(run.result["residual"].isel(sweep=-1).max())
@@ -52,7 +52,7 @@ def diagnostics(runs: Sequence[Run]) -> list[Section]:
                     False,
                 )
             )
-    if any(run.trained or run.solved or "diverged_step" in run.result for run in runs) and not any(map(diverged, runs)):
+    if any(run.trained or run.solved or "diverged_step" in run.result for run in runs) and not any(map(cautions, runs)):
         said.insert(0, ("No replicate diverged.", False))
     table, below = None, []
     if rows:
@@ -66,10 +66,13 @@ def diagnostics(runs: Sequence[Run]) -> list[Section]:
     return [markup.section("tables", name, "Diagnostics", said=said, table=table, below=below)]
 
 
-def diverged(run: Run) -> str:
-    """A sentence on the divergence of a run, or on how far its loss rose; empty if neither is so."""
-    where = [f"diverged: {text}. What came before is shown." for _, text in summary.divergence(run.result)]
-    return " ".join(where + [f"its loss rose in {text}." for _, text in summary.rise(run.result)])
+def cautions(run: Run) -> str:
+    """Sentences on a run that was interrupted, did not reach its accuracy, diverged or rose; empty if none is so."""
+    result = run.result
+    said = [f"was interrupted: {text}. What had been recorded is shown." for _, text in summary.interruption(result)]
+    said += [f"did not reach {text}." for _, text in summary.shortfall(result)]
+    said += [f"diverged: {text}. What came before is shown." for _, text in summary.divergence(result)]
+    return " ".join(said + [f"its loss rose in {text}." for _, text in summary.rise(result)])
 
 
 def configuration(runs: Sequence[Run]) -> list[Section]:

@@ -13,9 +13,9 @@ WIDTH = 1000
 
 
 def is_expansion(result: xr.Dataset) -> bool:
-    """Whether a dataset holds corrections in 1/N, as `corrections` or `theory.two_layer_fluctuations` return them."""
+    """Whether a dataset holds corrections in 1/N, as `corrections` and the fluctuations of `theory` return."""
     held = set(result["measure"].values.tolist()) if "measure" in result.coords else set()
-    return {"limit", "shift", "variance"} <= held
+    return {"limit", "variance"} <= held
 
 
 def expanded_quantities(result: xr.Dataset) -> list[str]:
@@ -26,13 +26,15 @@ def expanded_quantities(result: xr.Dataset) -> list[str]:
 def sizes(result: xr.Dataset, name: str) -> xr.Dataset:
     """|a|, its standard error and √(tr C) of a quantity, relative to √⟨|q_∞|²⟩ with the average over recorded steps.
 
-    Each is over entries, at every step; of |a|² what its error adds on average is taken away.
+    Each is over entries, at every step; of |a|² what its error adds on average is taken away. NaN where a is not known,
+    as in `theory.lazy_fluctuations`.
     """
     values = result[name]
     over = [dim for dim in values.dims if dim not in ("measure", "step")]
     squares = (values**2).sum(over)
     size = float(squares.sel(measure="limit").mean()) ** 0.5
-    shift = squares.sel(measure="shift", drop=True)
+    unknown = "shift" not in values["measure"]
+    shift = np.nan * squares.isel(measure=0, drop=True) if unknown else squares.sel(measure="shift", drop=True)
     exact = "shift_error" not in values["measure"]
     noise = 0 * shift if exact else squares.sel(measure="shift_error", drop=True)
     variance = values.sel(measure="variance", drop=True).sum(over)
@@ -53,7 +55,7 @@ def lines(result: xr.Dataset) -> list[str]:
         squares = (sizes(result, name) ** 2).mean()  # over the recorded steps
         shift, error, scatter = (100 * float(np.sqrt(squares[key])) for key in ("shift", "shift_error", "scatter"))
         rows.append(
-            (name, f"{shift / WIDTH:.2g} % ± {error / WIDTH:.1g}", f"{scatter / np.sqrt(WIDTH):.2g} %"),
+            (name, _off(shift / WIDTH, error / WIDTH), f"{scatter / np.sqrt(WIDTH):.2g} %"),
         )
     widths = ", ".join(map(str, about.get("widths", ())))
     measured = f", from {about.get('networks', '')} networks of each of N = {widths}" if widths else ""
@@ -63,3 +65,7 @@ def lines(result: xr.Dataset) -> list[str]:
         "",
         *table(("quantity", "the mean is off by", "one network scatters by"), rows),
     ]
+
+
+def _off(percent: float, error: float) -> str:
+    return "–" if np.isnan(percent) else f"{percent:.2g} % ± {error:.1g}"

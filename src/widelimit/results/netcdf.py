@@ -65,6 +65,8 @@ def load(path: str | os.PathLike[str]) -> xr.Dataset:
     """
     dataset = read(path)
     schema = dataset.attrs.get("schema")
+    if "recording_schema" in dataset.attrs:
+        raise ArgumentError(f"{path} is a recording, and no run: widelimit infer and Recording.load read it.")
     if schema is None:
         raise ArgumentError(
             f"{path} is a NetCDF file, but not a run that widelimit wrote: it has no schema attribute. Label arrays of "

@@ -131,9 +131,9 @@ def relative_standard_error(values: xr.DataArray, over: str | tuple[str, ...]) -
     """Standard error of the mean of an array relative to that mean, |s.e.|/|mean| with the norms over `over`.
 
     It is the relative distance (the root of [`distance`]) at which two such means are expected to lie from each other
-    by chance alone, once the two of them are added in quadrature.
+    by chance alone, once the two of them are added in quadrature. NaN where no entry has a standard error.
     """
-    ratio = (standard_error(values) ** 2).sum(over) / (mean(values) ** 2).sum(over)
+    ratio = (standard_error(values) ** 2).sum(over, min_count=1) / (mean(values) ** 2).sum(over)
     return (ratio**0.5).drop_attrs(deep=False)
 
 

@@ -33,7 +33,7 @@ def lines(result: xr.Dataset) -> list[str]:
         rows.append(("gradient alignment", each))
     if len(rows) == 2:
         rows.append(("holds", ", ".join(map(str, result.data_vars))))
-    return aligned(rows + _diagnostics(result) + divergence(result) + rise(result))
+    return aligned(rows + _diagnostics(result) + cautions(result))
 
 
 @taking_results
@@ -139,9 +139,11 @@ def _accuracy(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not isinstance(found, Mapping) or "solver" not in run or not isinstance(found.get("quantities"), Mapping):
         return []
     reached = [
-        f"{name} at most {100 * float(numbers['achieved']):.2g} % of its size"
+        f"{name} at most {100 * numbers['achieved']:.2g} % of its size"
+        if isinstance(numbers.get("achieved"), (int, float)) and np.isfinite(numbers["achieved"])
+        else f"{name} is not known"
         for name, numbers in found["quantities"].items()
-        if isinstance(numbers, Mapping) and isinstance(numbers.get("achieved"), (int, float))
+        if isinstance(numbers, Mapping)
     ]
     return [("error", f"{', '.join(reached)} (95 %)")] if reached else []
 
@@ -162,6 +164,39 @@ def _diagnostics(result: xr.Dataset) -> list[tuple[str, str]]:
         share = number(float(result["unrecognised_fraction"].max()), 2)
         rows.append(("not recognised", f"at most {share} of what was sent backward, weighed by the error"))
     return rows
+
+
+def cautions(result: xr.Dataset) -> list[tuple[str, str]]:
+    """What is not as it was to be: rows of [`aligned`], none where all is well."""
+    return interruption(result) + shortfall(result) + divergence(result) + rise(result)
+
+
+def interruption(result: xr.Dataset) -> list[tuple[str, str]]:
+    """How far a run had come that was interrupted; no row for others."""
+    run = configuration(result)
+    reached = run.get("interrupted_at")
+    if isinstance(run.get("limit"), Mapping) and run["limit"].get("stopped") == "interrupted":
+        return [("INTERRUPTED", "before the accuracy was reached")]
+    if not isinstance(reached, list) or not all(isinstance(step, int) for step in reached):
+        return []
+    steps, every, replicates = (int(run.get(name, 1)) for name in ("steps", "record_every", "replicates"))
+    diverged = np.atleast_1d(result["diverged_step"].values) >= 0 if "diverged_step" in result else np.zeros(0, bool)
+    early = [
+        step
+        for place, step in enumerate(reached)
+        if step < steps // every * every and not (place < len(diverged) and diverged[place])
+    ]
+    missing = replicates - len(reached)
+    parts = [f"{len(early)} of {replicates} replicates at step {max(min(early), 0)}"] if early else []
+    parts += [f"{missing} of {replicates} not begun"] if missing else []
+    return [("INTERRUPTED", ", ".join(parts))] if parts else []
+
+
+def shortfall(result: xr.Dataset) -> list[tuple[str, str]]:
+    """Why a limit has not the accuracy that was asked for; no row where it has, and for other results."""
+    found = configuration(result).get("limit")
+    stopped = found.get("stopped") if isinstance(found, Mapping) else None
+    return [("NOT REACHED", f"the accuracy, because {stopped}")] if stopped and stopped != "interrupted" else []
 
 
 def divergence(result: xr.Dataset) -> list[tuple[str, str]]:

@@ -53,6 +53,11 @@ class Recording:
             self.history.append(fields)
         self.records.append(record)
 
+    @property
+    def last(self) -> int:
+        """The last recorded step; −1 where there is none."""
+        return self.steps[len(self.records) - 1] if self.records else -1
+
     def variables(self) -> dict[str, np.ndarray]:
         """The arrays of this replicate, without the replicate axis."""
         first = self.records[0]

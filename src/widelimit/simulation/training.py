@@ -165,6 +165,8 @@ def train(
                 interruption = caught
         seconds = time.perf_counter() - began + (0 if keeper is None else keeper.before)
         configuration = {**simulation.configuration(replicates), "seconds": seconds}
+        if interruption is not None:  # of a result alone it could not be told: steps that are left out look alike
+            configuration["interrupted_at"] = [each.last for each in course.recordings]
         result = simulation.result(course.recordings, {"configuration": json.dumps(configuration)})
         # Still within: a signal that comes now must not take the result away.
         _warn_of_divergence(course.recordings, float(simulation.optimizer.step_size), type(simulation.rule).__name__)
