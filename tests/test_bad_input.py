@@ -172,8 +172,8 @@ def test_alignment_without_outputs(short_multiclass_run):
     [
         (lambda path: np.savez(path, x=X), ["lacks y", "holds x"]),
         (lambda path: np.savez(path, a=X), ["lacks x and y"]),
-        (lambda path: np.savez(path, x=np.array([{}], dtype=object), y=Y), ["not an archive of numeric arrays"]),
-        (lambda path: path.write_text("x,y"), ["not an archive", "numpy.savez"]),
+        (lambda path: np.savez(path, x=np.array([{}], dtype=object), y=Y), ["not a whole archive of numeric arrays"]),
+        (lambda path: path.write_text("x,y"), ["not a whole archive", "numpy.savez"]),
         (lambda path: np.savez(path, x=X, y=Y[:2]), ["y must have shape"]),
     ],
     ids=["no y", "neither", "objects", "text", "lengths"],

@@ -301,3 +301,34 @@ def test_what_is_proposed_for_late_losses_of_several_outputs_helps():
     first, second = (float(run["loss"].isel(step=-1).item()) for run in (short, long))
     assert first > 0.0025
     assert abs(second - 0.00198) < 0.0003
+
+
+def test_test_points_in_float32_are_as_exact_as_training_points():
+    """What a test point has outside the basis is not rounding: of a copy of a training point it is nothing."""
+    random = np.random.default_rng(11)
+    x = random.normal(size=(4, 5))
+    run = wl.train(
+        wl.MLP(2, wl.ReLU(), 2e-4),
+        wl.Task(x, random.normal(size=4), x),
+        width=wl.Infinite(2000),
+        optimizer=wl.SGD(0.08),
+        steps=12,
+        record=wl.Record(every=12, kernels=()),
+        precision="float32",
+    )
+    assert float(abs(run["test_output"].isel(step=-1) - run["output"].values[:, -1]).max()) < 1e-3
+
+
+def test_small_convolutions_without_shared_filters_take_the_particles_they_need():
+    random = np.random.default_rng(8)
+    task = wl.Task(random.normal(size=(3, 6, 2)), random.normal(size=(3, 2)))
+    options = {"rule": wl.SignSymmetric(), "optimizer": wl.SGD(0.05), "steps": 12}
+
+    def particles(shared, task=task):
+        net = wl.CNN(2, wl.Tanh(), 2.0, shared=shared, filter_scale=3**-0.5)
+        return wl.initialize(net, task, **options).width.particles
+
+    assert particles(shared=True) == 4000
+    assert particles(shared=False) == 8000
+    many = wl.Task(random.normal(size=(12, 6, 2)), random.normal(size=(12, 2)))
+    assert particles(shared=False, task=many) == 4000

@@ -24,6 +24,9 @@ from .state import Program, Settings, State
 
 _MANY = 10**9  # particles or directions, for which there is always room
 
+_FEW_ROWS = 64
+"""Samples × positions up to which convolutions, whose steps are cheap then, take twice the particles if need be."""
+
 
 def as_width(width: Width | float) -> Width:
     """The width that is meant: a number is that of neurons, `math.inf` the limit.
@@ -57,7 +60,9 @@ def planned_width(
     wanted = default_truncation(linear, rows, sent, task.outputs, scatter, width.capacity)
     particles = width.particles
     if particles is None:
-        particles = PARTICLES if scatter else max(PARTICLES, room.particles(wanted.capacity))
+        particles = max(PARTICLES, room.particles(wanted.capacity))
+        if scatter:  # a capacity for all rows of images would take too many
+            particles = min(particles, 2 * PARTICLES if rows <= _FEW_ROWS else PARTICLES)
     fits = room.capacity(particles, beside=particles // 8 if scatter else 0)
     least = 1 if scatter else min(rows if linear else 2 * rows, sent)
     if width.capacity is None and fits < least:

@@ -58,7 +58,7 @@ class DeferredWeights(Weights):
 
     def test_forward(self, features):
         coordinates = self.sent_up.coordinates(features)
-        fresh = scattered(self.field, coordinates.missing(features), self.spare_up)
+        fresh = scattered(self.field, self.sent_up.missing(features, coordinates), self.spare_up)
         response = self.sent_down.compose(self.sent_down.answers(features))
         return self._up(coordinates) + self.shrink * (response + fresh)
 
