@@ -48,23 +48,30 @@ def paces(arguments: dict, width: wl.Finite | wl.Infinite, count: int) -> tuple[
     return took, float(np.linalg.norm(values.mean(axis=0))), float(np.trace(gram)) ** 0.5, max(directions, 1.0)
 
 
-def by_hand(arguments: dict, samples: int, accuracy: float) -> dict[str, float]:
-    """Seconds of each way for the accuracy with 95 % probability, if nothing has to be found out."""
+def by_hand(arguments: dict, samples: int, accuracy: float, particles: set[int]) -> dict[str, float]:
+    """Seconds of each way for the accuracy with 95 % probability, if nothing has to be found out.
+
+    Deferred weights with whichever of some numbers of `particles` is the fastest; two runs at least, at each width.
+    """
     narrow = max(100, samples)
-    ways = {
-        "deferred": [(wl.Infinite(4000), 1.0)],
-        "networks": [(wl.Finite(narrow), -1.0), (wl.Finite(2 * narrow), 2.0)],
-    }
-    seconds = {}
-    for name, parts in ways.items():
+    ways = [("deferred", [(wl.Infinite(size), 1.0)]) for size in sorted(particles)]
+    ways += [("networks", [(wl.Finite(narrow), -1.0), (wl.Finite(2 * narrow), 2.0)])]
+    seconds: dict[str, float] = {}
+    for name, parts in ways:
         measured = [(weight, *paces(arguments, width, 16 if weight != 1.0 else 6)) for width, weight in parts]
         directions = float(np.mean([directions for *_, directions in measured]))
         factor = float(scipy.stats.chi2.ppf(0.95, directions)) / directions
         whole = sum(abs(weight) * spread * math.sqrt(took) for weight, took, _, spread, _ in measured)
-        seconds[name] = whole**2 * factor / (accuracy * measured[0][2]) ** 2
+        needed = whole**2 * factor / (accuracy * measured[0][2]) ** 2
         fewest = sum(2 * took for _, took, *_ in measured)
-        seconds[name] = max(seconds[name], fewest)
+        seconds[name] = min(seconds.get(name, math.inf), max(needed, fewest))
     return seconds
+
+
+def particles_of(result: xr.Dataset) -> set[int]:
+    """The numbers of particles that the levels of a limit have."""
+    levels = configuration(result)["limit"]["levels"]
+    return {level["particles"] for level in levels if "particles" in level}
 
 
 def cells(options: argparse.Namespace) -> Iterator[str]:
@@ -88,8 +95,7 @@ def cells(options: argparse.Namespace) -> Iterator[str]:
             )["ntk"]
             known = float(wl.observables.relative_standard_error(reference, reference.dims[1:]))
             for accuracy in options.accuracies:
-                hand = by_hand(arguments, samples, accuracy)
-                errors, seconds, routes = [], [], []
+                errors, seconds, routes, sizes = [], [], [], set()
                 for repetition in range(options.repetitions):
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore")
@@ -99,6 +105,8 @@ def cells(options: argparse.Namespace) -> Iterator[str]:
                     errors.append(relative(result["ntk"].mean("replicate"), reference.mean("replicate")))
                     seconds.append(configuration(result)["seconds"])
                     routes.append(configuration(result)["limit"]["route"].split(",")[0])
+                    sizes |= particles_of(result)
+                hand = by_hand(arguments, samples, accuracy, sizes)
                 within = sum(error < accuracy for error in errors)
                 route = max(set(routes), key=routes.count)
                 yield (

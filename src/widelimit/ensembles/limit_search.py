@@ -24,8 +24,8 @@ from .routes import Route, extrapolated, single
 _NARROW = 100
 """The narrower of the two widths that are tried first, if there are no more samples than that."""
 
-_PARTICLES = 20.0
-"""The particles that are tried first, times the accuracy: biases of kernels were measured to be a/S with a below 5."""
+_PARTICLES, _FEWEST = 20.0, 1000
+"""The particles that are tried first, times the accuracy: biases of kernels were measured to be a/S with a below 10."""
 
 _FIRST = 4  # runs of deferred weights that are tried first, unless fewer are accurate enough
 
@@ -376,8 +376,8 @@ def _particles(simulation: Simulation, accuracy: float) -> int:
     width = simulation.width
     assert isinstance(width, Infinite)
     assert width.capacity is not None
-    needed = 1000 * math.ceil(_PARTICLES / accuracy / 1000)
-    return min(width.size, max(needed, simulation.room().particles(width.capacity)))
+    needed = max(_PARTICLES / accuracy, simulation.room().fewest(width.capacity), _FEWEST)
+    return min(width.size, 100 * math.ceil(needed / 100))
 
 
 def _few(level: Level) -> int:

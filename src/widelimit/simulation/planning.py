@@ -128,8 +128,11 @@ class Room:
 
     def particles(self, capacity: int) -> int:
         """The particles, in thousands, that have room for so large a capacity."""
-        rows = max(always + growing * capacity for always, growing in self.layers)
-        return 1000 * math.ceil(2 * rows / 1000)
+        return 1000 * math.ceil(self.fewest(capacity) / 1000)
+
+    def fewest(self, capacity: int) -> int:
+        """The fewest particles that have room for so large a capacity."""
+        return 2 * max(always + growing * capacity for always, growing in self.layers)
 
 
 def rounding_of_outputs(net: Architecture, task: Task, precision: str) -> float:
