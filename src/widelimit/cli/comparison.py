@@ -10,6 +10,7 @@ import xarray as xr
 from ..results import configuration, observables, summary
 from ..results.combined import both_widths, has_both_widths
 from ..results.summary import table
+from ..results.times import recorded_steps
 
 
 def lines(result: xr.Dataset) -> list[str]:
@@ -39,7 +40,7 @@ def lines(result: xr.Dataset) -> list[str]:
 def _reached(run: xr.Dataset) -> tuple[str, ...]:
     """The width and, of what the run holds, the last values."""
     if "loss" in run:  # a divergence leaves the last steps without values
-        recorded = np.flatnonzero(run["loss"].notnull().any("replicate").values)
+        recorded = recorded_steps(run["loss"])
         run = run.isel(step=[recorded[-1]]) if len(recorded) else run
     width = "∞" if math.isinf(float(run["width"])) else f"{int(run['width'])}"
     numbers, last = summary.final(run), summary.at_last(run)

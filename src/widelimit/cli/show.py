@@ -42,6 +42,7 @@ class Show:
         if expansions.is_expansion(result):
             print("\n".join(expansions.lines(result)), flush=True)
             return self._drawn(result, plots.expansion)
+        result = combined.selected(result)
         if not result.sizes.get("step", result.coords.get("time", np.zeros(0)).size):
             raise ArgumentError(f"{self.run_file} holds no recorded step.")
         result = results.expanded(result)

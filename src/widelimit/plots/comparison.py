@@ -10,9 +10,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from ..checks import ArgumentError
-from ..results import observables
+from ..formatting import number
+from ..results import expanded, observables
 from ..results.combined import both_widths
 from ..results.legal import taking_results
+from ..results.times import recorded_steps
 from . import parts
 
 
@@ -23,12 +25,13 @@ def comparison(result: xr.Dataset, labels: Sequence[str] | None = None) -> Figur
     **Arguments:** `result`, with the dimensions of one run and `rule` and `width` besides, of which one width is
     infinite and one finite, as `widelimit demo` writes it; `labels`, the names of the rules in the picture.
 
-    **Returns:** a figure. Lines are infinite width, points with bars networks ± standard error over networks.
+    **Returns:** a figure. Lines are infinite width, points with bars networks ± standard error over networks, each at
+    its own recorded steps. Kernels are those of the last of these, which the picture says where they differ.
     """
     missing = {"rule", "width"} - set(result.dims)
     if missing:
         raise ArgumentError(f"result lacks the dimension(s) {' and '.join(sorted(missing))}; draw one run with run().")
-    theory, network = both_widths(result)
+    theory, network = both_widths(expanded(result))
     names = [str(name) for name in result["rule"].values]
     labels = list(labels or [name.replace("_", " ") for name in names])
     figure = Figure(figsize=(11, 9.6), layout="constrained")
@@ -78,16 +81,25 @@ def _kernels(
     """The last layer's feature kernels at the end of training: theory above, networks below, on one scale a rule."""
     grid = part.subplots(2, len(names), squeeze=False)
     order, edges = parts.by_class(theory["target"])
-    for column, name in enumerate(names):
-        pair = [
-            parts.averaged(width.sel(rule=name)["feature_kernel"].isel(layer=-1, step=-1))
-            for width in (theory, network)
-        ]
-        limit = max(float(np.nanmax(np.abs(kernel))) for kernel in pair)
-        images = [
-            parts.matrix(axes, kernel, order, edges, limit) for axes, kernel in zip(grid[:, column], pair, strict=True)
-        ]
+    kernels = [[_last(width.sel(rule=name)["feature_kernel"]) for width in (theory, network)] for name in names]
+    times = [float(kernel["time"]) for pair in kernels for kernel in pair if kernel is not None]
+    together = np.allclose(times, times[:1])
+    for column, pair in enumerate(kernels):
+        shown = [None if kernel is None else parts.averaged(kernel) for kernel in pair]
+        limit = max((float(np.nanmax(np.abs(kernel))) for kernel in shown if kernel is not None), default=0.0)
+        images = []
+        for axes, kernel, values in zip(grid[:, column], pair, shown, strict=True):
+            if kernel is None or values is None:
+                axes.set(xticks=[], yticks=[], box_aspect=1)
+                axes.spines[:].set_color("0.7")
+                axes.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axes.transAxes)
+                continue
+            images.append(parts.matrix(axes, values, order, edges, limit))
+            if not together:
+                axes.set_xlabel(f"time {number(float(kernel['time']), 3)}", fontsize="small")
         grid[0, column].set_title(labels[column], color=parts.darker(parts.colour(column)), fontsize="medium")
+        if not images:
+            continue
         bar = part.colorbar(images[0], ax=list(grid[:, column]), location="bottom", shrink=0.75, pad=0.02, aspect=22)
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"{limit:.2g}"])
@@ -95,8 +107,15 @@ def _kernels(
     for axes, kind in zip(grid[:, 0], _kinds(network), strict=True):
         axes.set_ylabel(kind, fontsize="medium")
     layer = int(theory["layer"][-1])
-    title = rf"$\bf{{d}}$   Feature kernels $\Phi^{{{layer}}}$ at the end of training, samples ordered by class"
+    when = "at the end of training" if together else "at the last recorded time of each"
+    title = rf"$\bf{{d}}$   Feature kernels $\Phi^{{{layer}}}$ {when}, samples ordered by class"
     part.suptitle(title, x=0.012, ha="left", fontsize="medium")
+
+
+def _last(kernel: xr.DataArray) -> xr.DataArray | None:
+    """The last layer's kernel at the last step that the run recorded; None where it recorded none."""
+    steps = recorded_steps(kernel)
+    return kernel.isel(layer=-1, step=steps[-1]) if len(steps) else None
 
 
 def _kinds(network: xr.Dataset) -> tuple[str, str]:

@@ -30,12 +30,18 @@ def darker(colour: str) -> tuple[float, ...]:
 
 
 def band(axes: Axes, values: xr.DataArray, colour: str, label: str | None = None, along: str = "time", **line) -> None:
-    """The mean over replicates as a line along a coordinate, and its standard error as a band."""
-    place = values[along].values
-    mean, error = observables.mean(values).values, observables.standard_error(values).values
-    axes.plot(place, mean, color=colour, label=label, **line)
-    if np.isfinite(error).any() and np.any(error > 0):
-        axes.fill_between(place, mean - error, mean + error, color=colour, alpha=0.22, linewidth=0)
+    """The mean over replicates as a line along a coordinate, and its standard error as a band.
+
+    What is missing is passed over: a run of several has no values at the steps that others alone recorded.
+    """
+    place, middle, error = _moments(values, along)
+    axes.plot(place, middle, color=colour, label=label, **line)
+    _shade(axes, place, middle, error, colour)
+
+
+def shade(axes: Axes, values: xr.DataArray, colour: str) -> None:
+    """The standard error over replicates in time as a band, without the line."""
+    _shade(axes, *_moments(values, "time"), colour)
 
 
 def points(
@@ -55,13 +61,13 @@ def points(
     About `count` of them, at places that differ between the curves 0 ≤ `index` < `of`, so that they do not hide each
     other.
     """
-    dim = str(values[along].dims[0])
-    stride = max(1, round(values.sizes[dim] / (count - 1)))
-    chosen = values.isel({dim: slice(index * stride // of, None, stride)})
+    place, middle, error = _moments(values, along)
+    stride = max(1, round(len(place) / (count - 1)))
+    chosen = slice(index * stride // of, None, stride)
     axes.errorbar(
-        chosen[along].values,
-        observables.mean(chosen).values,
-        observables.standard_error(chosen).values,
+        place[chosen],
+        middle[chosen],
+        error[chosen],
         color=colour,
         marker=marker,
         markersize=size,
@@ -71,6 +77,18 @@ def points(
         elinewidth=1.1,
         zorder=3,
     )
+
+
+def _moments(values: xr.DataArray, along: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The places along a coordinate where there are values, their means over replicates and their standard errors."""
+    place, middle = values[along].values, observables.mean(values).values
+    there = np.isfinite(place) & np.isfinite(middle)
+    return place[there], middle[there], observables.standard_error(values).values[there]
+
+
+def _shade(axes: Axes, place: np.ndarray, middle: np.ndarray, error: np.ndarray, colour: str) -> None:
+    if np.isfinite(error).any() and np.any(error > 0):
+        axes.fill_between(place, middle - error, middle + error, color=colour, alpha=0.22, linewidth=0)
 
 
 def log_where_it_helps(axes: Axes, values: xr.DataArray, *, floor: float = 1e-4) -> None:

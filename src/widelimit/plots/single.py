@@ -17,6 +17,7 @@ from ..results import configuration, expanded, observables, of_recorded_samples,
 from ..results.combined import run_dims
 from ..results.legal import taking_results
 from ..results.registry import IMAGES
+from ..results.times import recorded_steps
 from . import parts
 
 Panel = Callable[[Axes, str], None]
@@ -91,11 +92,11 @@ def _gradient_alignments(alignment: xr.DataArray, axes: Axes, letter: str) -> No
 
 def _kernels(result: xr.Dataset) -> list[Panel]:
     """Panels of the first kernel that there is, at the first and the last time, and of the second at the last one."""
-    held = [name for name in IMAGES if name in result]
-    shown = [(name, step) for name, step in ((held[:1], 0), (held[:1], -1), (held[1:2], -1)) for name in name]
-    if result.sizes.get("step", 1) == 1:
-        shown = [(name, step) for name, step in shown if step]
-    return [partial(_kernel, result, name, step) for name, step in shown]
+    steps = {name: recorded_steps(result[name]) for name in IMAGES if name in result}
+    held = [name for name in steps if len(steps[name])]
+    shown = [(name, steps[name][0]) for name in held[:1] if len(steps[name]) > 1]
+    shown += [(name, steps[name][-1]) for name in held[:2]]
+    return [partial(_kernel, result, name, int(step)) for name, step in shown]
 
 
 def _kernel(result: xr.Dataset, name: str, step: int, axes: Axes, letter: str) -> None:

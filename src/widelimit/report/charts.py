@@ -128,7 +128,7 @@ class Chart:
             if not values.size:
                 continue
             if curve.points:
-                parts.band(axes, values, colour, linewidth=0)
+                parts.shade(axes, values, colour)
                 place = dotted.index(curve)
                 parts.points(axes, values, colour, place, len(dotted), size=5.6, marker=curve.marker)
                 continue

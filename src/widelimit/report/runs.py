@@ -16,7 +16,7 @@ import xarray as xr
 from .. import checks
 from ..checks import ArgumentError
 from ..results import DIMENSIONS, apart, configuration, of_recorded_samples
-from ..results.combined import run_dims
+from ..results.combined import run_dims, selected
 from ..results.expansions import is_expansion
 from ..results.registry import IMAGES, RECORDED
 from ..results.samples import recorded_samples
@@ -103,7 +103,7 @@ def gathered(runs: xr.Dataset | Sequence[xr.Dataset] | Mapping[str, xr.Dataset])
         if dims and set(dims) <= set(result.coords):
             gathered += _taken_apart(str(name), called, result)
         else:
-            gathered.append(_run(str(name), _labelled(called, result), f"result {len(gathered)}"))
+            gathered.append(_run(str(name), _labelled(called, selected(result)), f"result {len(gathered)}"))
     return _drawn(_named(gathered))
 
 

@@ -7,6 +7,7 @@ import xarray as xr
 
 from ..results import observables
 from ..results.registry import IMAGES
+from ..results.times import recorded_steps
 
 CURVES = {"loss": "training loss", "test_loss": "test loss"}
 """The losses that a page draws: sums over samples, as they were recorded."""
@@ -25,8 +26,7 @@ def last_step(result: xr.Dataset) -> int:
     """The last step with a loss, or where none is held with any other value: what follows a divergence has none."""
     for name in (*CURVES, "test_output", *IMAGES):
         if name in result and "step" in result[name].dims:
-            known = np.isfinite(result[name].transpose("step", ...).values)
-            steps = np.flatnonzero(known.reshape(len(known), -1).any(axis=1))
+            steps = recorded_steps(result[name])
             return int(steps[-1]) if len(steps) else 0
     return 0
 

@@ -15,7 +15,7 @@ from .. import checks
 from ..checks import ArgumentError
 from . import times
 from .configuration import configuration, label_of, versions
-from .legal import taking_results
+from .legal import attribute, taking_results
 from .outputs import with_outputs_of
 from .registry import DIMENSIONS, RECORDED, SCHEMA, VARIABLES
 from .samples import recorded_samples
@@ -93,14 +93,17 @@ def apart(result: xr.Dataset) -> dict[tuple[Any, ...], xr.Dataset]:
     """The runs of a combined result by their labels: what one of them lacks is not there, rather than missing."""
     dims, runs = run_dims(result), {}
     for labels in itertools.product(*(result[dim].values.tolist() for dim in dims)):
-        run = result.sel(dict(zip(dims, labels, strict=True)))
-        run = run.drop_vars([name for name, values in run.data_vars.items() if not values.notnull().any()])
-        for dim in ("replicate", "step", "step2"):
-            run = run.dropna(dim, how="all") if dim in run.dims else run
+        run = _without_missing(result.sel(dict(zip(dims, labels, strict=True))))
         if not set(map(str, run.data_vars)) <= set(OF_TASK):
             run = run.assign_attrs(configuration=json.dumps(configuration(run)))
             runs[labels] = run.drop_vars(dims, errors="ignore")
     return runs
+
+
+def selected(run: xr.Dataset) -> xr.Dataset:
+    """A result, and of one that was selected from a combined one what is its own, as [`apart`] gives it."""
+    of_several = "runs" in attribute(run, "configuration") and not run_dims(run)
+    return _without_missing(run) if of_several else run
 
 
 def has_both_widths(result: xr.Dataset) -> bool:
@@ -114,6 +117,13 @@ def both_widths(result: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     if not has_both_widths(result):
         raise ArgumentError(f"result must hold an infinite and a finite width; it holds {list(widths)}.")
     return result.sel(width=math.inf), result.sel(width=widths[np.isfinite(widths)].max())
+
+
+def _without_missing(run: xr.Dataset) -> xr.Dataset:
+    run = run.drop_vars([name for name, values in run.data_vars.items() if not values.notnull().any()])
+    for dim in ("replicate", "step", "step2"):
+        run = run.dropna(dim, how="all") if dim in run.dims else run
+    return run
 
 
 def _items(runs: Runs) -> list[tuple[Any, Any]]:

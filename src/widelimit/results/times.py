@@ -13,6 +13,12 @@ def times_of(result: xr.Dataset) -> np.ndarray:
     return np.atleast_1d(np.asarray(result["time"].values, dtype=np.float64))
 
 
+def recorded_steps(values: xr.DataArray) -> np.ndarray:
+    """Where along `step` there are values: there are none after a divergence, or at times that other runs recorded."""
+    over = [dim for dim in values.dims if dim != "step"]
+    return np.flatnonzero(xr.DataArray(np.isfinite(values)).any(over).values)
+
+
 def places(times: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Where each of `times` stands in `among`, -1 where it does not; both in any order."""
     order = np.argsort(among)

@@ -1,0 +1,95 @@
+"""Pictures of results: what is drawn where of several runs, and of what a result lacks."""
+
+import math
+
+import numpy as np
+import pytest
+from helpers import small_task
+
+import widelimit as wl
+from widelimit import plots
+from widelimit.cli import main
+
+NET, TASK = wl.MLP(2, wl.Linear()), small_task(4, 3)
+
+
+def trained(rule, width, steps, step_size=0.05, **options):
+    options = {"replicates": 2, "progress": False, **options}
+    return wl.train(NET, TASK, rule, width=width, optimizer=wl.SGD(step_size), steps=steps, **options)
+
+
+def at_both_widths(theory, networks):
+    return wl.combine({"GD": {math.inf: theory, 12: networks}}, ("rule", "width"))
+
+
+def lines(axes):
+    """The lines with several values, without the grey ones at zero."""
+    return [line for line in axes.lines if len(line.get_xdata()) > 1 and line.get_color() != "0.8"]
+
+
+def images(figure):
+    return [axes.images[0].get_array() for axes in figure.axes if axes.images]
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return trained(None, 12, 6, record=wl.Record(every=3))
+
+
+@pytest.fixture(scope="module")
+def theory():
+    """With twice the step size, recorded more often, and up to a third of the time."""
+    return trained(None, wl.Infinite(particles=40), 2, 0.1, record=wl.Record(every=1))
+
+
+# --- runs with recorded steps of their own
+
+
+def test_a_line_goes_through_the_steps_of_its_own_run(theory, networks):
+    figure = plots.comparison(at_both_widths(theory, networks))
+    alignment = wl.observables.alignment(theory["ntk"], theory["target"])
+    gradients = wl.observables.gradient_alignment(theory).mean("layer")
+    for axes, expected in zip(figure.axes[:3], (theory["loss"], alignment, gradients), strict=True):
+        (line,) = [line for line in lines(axes) if line.get_linestyle() == "-"]
+        assert np.allclose(line.get_xdata(), theory["time"])
+        assert np.allclose(line.get_ydata(), expected.mean("replicate"))
+        (bars,) = axes.containers
+        assert np.allclose(bars.lines[0].get_xdata(), networks["time"])
+
+
+def test_kernels_are_those_of_the_last_recorded_step_of_each_run(theory, networks):
+    figure = plots.comparison(at_both_widths(theory, networks))
+    for image, run in zip(images(figure), (theory, networks), strict=False):
+        order, _ = plots.parts.by_class(run["target"])
+        last = run["feature_kernel"].mean("replicate").isel(layer=-1, step=-1).values
+        assert np.allclose(image, last[np.ix_(order, order)])
+    titles = [part._suptitle.get_text() for part in figure.subfigs if part._suptitle]
+    assert "at the last recorded time of each" in titles[0]
+    assert [axes.get_xlabel() for axes in figure.axes[3:5]] == ["time 0.2", "time 0.3"]
+    alike = plots.comparison(at_both_widths(networks, networks))
+    assert "at the end of training" in alike.subfigs[1]._suptitle.get_text()
+    assert [axes.get_xlabel() for axes in alike.axes[3:5]] == ["", ""]
+
+
+def test_a_run_that_there_is_not_leaves_its_place_empty(theory, networks):
+    grid = {"GD": {math.inf: theory, 12: networks}, "DFA": {12: networks}}
+    figure = plots.comparison(wl.combine(grid, ("rule", "width")))
+    assert [axes.texts[0].get_text() for axes in figure.axes if axes.texts] == ["not recorded"]
+    assert len([axes for axes in figure.axes if axes.images]) == 3
+
+
+def test_a_run_selected_from_several_is_drawn_as_it_is_alone(theory, networks, tmp_path, capsys):
+    selected = at_both_widths(theory, networks).sel(rule="GD", width=math.inf)
+    figure, alone = plots.run(selected), plots.run(theory)
+    for axes, own in zip(figure.axes, alone.axes, strict=True):
+        assert axes.get_title(loc="left") == own.get_title(loc="left")
+        for line, expected in zip(axes.lines, own.lines, strict=True):
+            assert np.allclose(line.get_xydata(), expected.get_xydata())
+    for image, expected in zip(images(figure), images(alone), strict=True):
+        assert np.allclose(image, expected)
+    path = wl.save(selected, tmp_path / "selected.nc")
+    assert main(["show", str(path)]) == 0
+    assert "(time 0.2, step size 0.1)" in capsys.readouterr().out
+    assert plots.run(wl.load(path)).axes
+    pages = [wl.report.page({"run": run}) for run in (selected, theory)]
+    assert [page.count("<path") for page in pages[:1]] == [page.count("<path") for page in pages[1:]]
