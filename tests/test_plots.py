@@ -1,4 +1,4 @@
-"""Pictures of results: what is drawn where of several runs, and of what a result lacks."""
+"""Pictures of results: what is drawn where of several runs, of a single step, and of what a result lacks."""
 
 import math
 
@@ -93,3 +93,29 @@ def test_a_run_selected_from_several_is_drawn_as_it_is_alone(theory, networks, t
     assert plots.run(wl.load(path)).axes
     pages = [wl.report.page({"run": run}) for run in (selected, theory)]
     assert [page.count("<path") for page in pages[:1]] == [page.count("<path") for page in pages[1:]]
+
+
+# --- a single recorded step
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_single_step_is_seen(steps, theory):
+    record = wl.Record(every=10)
+    run = trained(None, 12, steps, record=record)
+    figure = plots.run(run)
+    for axes in figure.axes[:3]:
+        assert axes.containers
+        for drawn in axes.containers:
+            mark = drawn.lines[0]
+            assert mark.get_marker() not in ("", "None")
+            assert np.isfinite(mark.get_xydata()).all()
+    both = plots.comparison(at_both_widths(trained(None, wl.Infinite(particles=40), 0), run))
+    dash, points = both.axes[0].containers
+    assert dash.lines[0].get_marker() != points.lines[0].get_marker()
+
+
+def test_corrections_of_a_single_step_are_seen():
+    solved = wl.theory.two_layer_fluctuations(wl.MLP(1, wl.Linear()), TASK, optimizer=wl.SGD(0.1), steps=0)
+    for axes in plots.expansion(solved).axes:
+        if axes.get_visible():
+            assert len(axes.containers) == 2

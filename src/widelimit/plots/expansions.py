@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -41,11 +40,9 @@ def expansion(result: xr.Dataset) -> Figure:
         of, time = sizes(result, name), result["time"].values
         shift, error = 100 * of["shift"].values / WIDTH, 100 * of["shift_error"].values / WIDTH
         scatter = 100 * of["scatter"].values / math.sqrt(WIDTH)
-        axes.plot(time, scatter, color=parts.colour(0), label="one network")
+        parts.curve(axes, time, scatter, 0 * scatter, parts.colour(0), "one network")
         if np.isfinite(shift).any():  # it is not known of every theory
-            below = np.maximum(shift - error, 0)
-            axes.plot(time, shift, color=parts.colour(1), label="mean over networks")
-            axes.fill_between(time, below, shift + error, color=parts.colour(1), alpha=0.22, lw=0)
+            parts.curve(axes, time, shift, error, parts.colour(1), "mean over networks")
         axes.set_ylim(bottom=0)
         parts.decorate(axes, name.replace("_", " "), ylabel=f"per cent of the limit, N = {WIDTH}")
     grid.flat[0].legend(fontsize="small", frameon=False)

@@ -34,7 +34,23 @@ def band(axes: Axes, values: xr.DataArray, colour: str, label: str | None = None
 
     What is missing is passed over: a run of several has no values at the steps that others alone recorded.
     """
-    place, middle, error = _moments(values, along)
+    curve(axes, *_moments(values, along), colour, label, **line)
+
+
+def curve(
+    axes: Axes,
+    place: np.ndarray,
+    middle: np.ndarray,
+    error: np.ndarray,
+    colour: str,
+    label: str | None = None,
+    **line,
+) -> None:
+    """A line with its errors as a band; of a single value a dash, which no one takes for a point, with its error."""
+    if len(place) == 1:
+        dash = {"marker": "_", "markersize": 14, "markeredgewidth": 2, "linestyle": "", "elinewidth": 1.1}
+        axes.errorbar(place, middle, error, color=colour, label=label, **dash)
+        return
     axes.plot(place, middle, color=colour, label=label, **line)
     _shade(axes, place, middle, error, colour)
 

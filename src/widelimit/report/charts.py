@@ -132,8 +132,7 @@ class Chart:
                 place = dotted.index(curve)
                 parts.points(axes, values, colour, place, len(dotted), size=5.6, marker=curve.marker)
                 continue
-            marker = "o" if np.isfinite(observables.mean(values).values).sum() == 1 else ""  # a line of one point
-            parts.band(axes, values, colour, along=curve.along, linestyle=curve.dash, marker=marker)
+            parts.band(axes, values, colour, along=curve.along, linestyle=curve.dash)
         if self.log:
             _log(axes, [curve.shown for curve in self.curves])
         elif self.within is not None:

@@ -245,11 +245,11 @@
     }
     for (const { curve, place, point } of curves) {
       const kept = point.times.map((time, i) => i).filter((i) => Number.isFinite(curve.mean[i]));
-      const colour = `var(--c${place % COLOURS})`;
+      const colour = `var(--c${place % COLOURS})`, single = kept.length === 1; // a dash, and a stroke for its error
       const upper = kept.map((i) => `${x(point.times[i])} ${y(curve.mean[i] + (curve.error[i] || 0))}`);
       const lower = kept.map((i) => `${x(point.times[i])} ${y(curve.mean[i] - (curve.error[i] || 0))}`).reverse();
-      if (kept.some((i) => curve.error[i] > 0)) svg.append(drawn("path", { d: `M${[...upper, ...lower].join("L")}Z`, fill: colour, opacity: 0.2 }));
-      svg.append(drawn("path", { d: `M${kept.map((i) => `${x(point.times[i])} ${y(curve.mean[i])}`).join("L")}`, stroke: colour, "stroke-width": 1.8, fill: "none", "stroke-dasharray": DASHES[Math.floor(place / COLOURS) % 3] }));
+      if (kept.some((i) => curve.error[i] > 0)) svg.append(drawn("path", { d: `M${[...upper, ...lower].join("L")}Z`, fill: colour, stroke: single ? colour : "none", opacity: single ? 1 : 0.2 }));
+      svg.append(drawn("path", { d: `M${kept.map((i) => `${x(point.times[i])} ${y(curve.mean[i])}`).join("L")}${single ? "m-6 0h12" : ""}`, stroke: colour, "stroke-width": 1.8, fill: "none", "stroke-dasharray": DASHES[Math.floor(place / COLOURS) % 3] }));
     }
     svg.append(drawn("path", { d: `M${x(Math.min(now(), end))} ${top}V${height - bottom}`, stroke: "var(--muted)", "stroke-dasharray": "2 3", fill: "none" }));
     return figure;
