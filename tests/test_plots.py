@@ -1,6 +1,7 @@
 """Pictures of results: what is drawn where of several runs, of a single step, and of what a result lacks."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from helpers import small_task
 import widelimit as wl
 from widelimit import plots
 from widelimit.cli import main
+from widelimit.report import curves
+from widelimit.report.runs import gathered
 
 NET, TASK = wl.MLP(2, wl.Linear()), small_task(4, 3)
 
@@ -119,3 +122,34 @@ def test_corrections_of_a_single_step_are_seen():
     for axes in plots.expansion(solved).axes:
         if axes.get_visible():
             assert len(axes.containers) == 2
+
+
+# --- colours
+
+
+def deep(layers):
+    net = wl.MLP(layers, wl.Linear())
+    return wl.train(net, TASK, width=6, optimizer=wl.SGD(0.01), steps=2, replicates=1, progress=False)
+
+
+@pytest.mark.parametrize("layers", [2, 6, 7, 40])
+def test_no_two_layers_have_one_colour(layers):
+    _, tasks, gradients, *_ = plots.run(deep(layers)).axes
+    colours = [line.get_color() for line in tasks.get_legend().get_lines()]
+    assert len(set(colours)) == len(colours) == layers + 1
+    assert [line.get_color() for line in gradients.get_legend().get_lines()] == colours[1:]
+
+
+def test_no_two_rules_have_one_colour(theory, networks):
+    names = [f"rule {place}" for place in range(9)]
+    runs = {name: {math.inf: theory, 12: networks} for name in names}
+    figure = plots.comparison(wl.combine(runs, ("rule", "width")))
+    drawn = [line.get_color() for line in lines(figure.axes[0]) if line.get_linestyle() == "-"]
+    assert len(set(drawn)) == len(drawn) == len(names)
+    assert len({axes.get_title(): axes.title.get_color() for axes in figure.axes[3:12]}) == len(names)
+
+
+def test_no_two_layers_of_a_page_look_alike():
+    for page in curves.alignments(gathered(deep(9))):
+        swatches = re.findall(r'<svg class="swatch".*?</svg>', page.html, re.S)
+        assert len(set(swatches)) == 10  # the eNTK and nine layers, alike in both charts

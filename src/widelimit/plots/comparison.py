@@ -59,14 +59,15 @@ def _curves(
         ),
     )
     row = part.subplots(1, 3)
+    colours = parts.colours(len(names))
     for axes, (letter, title, measure) in zip(row, panels, strict=True):
         for index, name in enumerate(names):
-            parts.band(axes, measure(theory.sel(rule=name)), parts.colour(index), labels[index])
-            parts.points(axes, measure(network.sel(rule=name)), parts.colour(index), index, len(names))
+            parts.band(axes, measure(theory.sel(rule=name)), colours[index], labels[index])
+            parts.points(axes, measure(network.sel(rule=name)), colours[index], index, len(names))
         parts.decorate(axes, title, letter)
     parts.log_where_it_helps(row[0], theory["loss"])
     row[2].axhline(0, color="0.8", linewidth=0.8, zorder=0)
-    lines = [Line2D([], [], color=parts.colour(index), linewidth=2.5) for index in range(len(names))]
+    lines = [Line2D([], [], color=colour, linewidth=2.5) for colour in colours]
     part.legend(lines, labels, loc="outside upper center", ncols=len(names), frameon=False, fontsize=10)
     kinds = [
         Line2D([], [], color="0.35", linewidth=2),
@@ -83,7 +84,7 @@ def _kernels(
     order, edges = parts.by_class(theory["target"])
     kernels = [[_last(width.sel(rule=name)["feature_kernel"]) for width in (theory, network)] for name in names]
     times = [float(kernel["time"]) for pair in kernels for kernel in pair if kernel is not None]
-    together = np.allclose(times, times[:1])
+    together, colours = np.allclose(times, times[:1]), parts.colours(len(names))
     for column, pair in enumerate(kernels):
         shown = [None if kernel is None else parts.averaged(kernel) for kernel in pair]
         limit = max((float(np.nanmax(np.abs(kernel))) for kernel in shown if kernel is not None), default=0.0)
@@ -97,7 +98,7 @@ def _kernels(
             images.append(parts.matrix(axes, values, order, edges, limit))
             if not together:
                 axes.set_xlabel(f"time {number(float(kernel['time']), 3)}", fontsize="small")
-        grid[0, column].set_title(labels[column], color=parts.darker(parts.colour(column)), fontsize="medium")
+        grid[0, column].set_title(labels[column], color=parts.darker(colours[column]), fontsize="medium")
         if not images:
             continue
         bar = part.colorbar(images[0], ax=list(grid[:, column]), location="bottom", shrink=0.75, pad=0.02, aspect=22)

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
@@ -22,6 +24,16 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 def colour(index: int) -> str:
     """The colour of the curve number `index`."""
     return PALETTE[index % len(PALETTE)]
+
+
+def colours(count: int, first: int = 0) -> list[str]:
+    """So many different colours, those of the palette from the number `first` on.
+
+    Where these are too few, they are in the order of a sequential map, in which neighbours are alike.
+    """
+    if first + count <= len(PALETTE):
+        return list(PALETTE[first : first + count])
+    return [to_hex(each) for each in colormaps["inferno"](np.linspace(0.12, 0.86, count))]
 
 
 def darker(colour: str) -> tuple[float, ...]:

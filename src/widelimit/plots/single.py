@@ -75,16 +75,17 @@ def _losses(losses: Mapping[str, xr.DataArray], axes: Axes, letter: str) -> None
 
 
 def _task_alignments(alignments: Mapping[str, xr.DataArray], axes: Axes, letter: str) -> None:
-    for symbol, values in alignments.items():
-        layer = 0 if symbol == "K" else int(symbol.removeprefix("Φ^"))
-        parts.band(axes, values, _shade(layer), rf"$\Phi^{{{layer}}}$" if layer else "eNTK $K$")
+    numbers = [0 if symbol == "K" else int(symbol.removeprefix("Φ^")) for symbol in alignments]
+    for layer, values in zip(numbers, alignments.values(), strict=True):
+        parts.band(axes, values, _shade(layer, max(numbers)), rf"$\Phi^{{{layer}}}$" if layer else "eNTK $K$")
     parts.decorate(axes, r"Task alignment $A(\cdot,\, yy^\top)$", letter)
     parts.legend_below(axes)
 
 
 def _gradient_alignments(alignment: xr.DataArray, axes: Axes, letter: str) -> None:
     for layer in alignment["layer"].values:
-        parts.band(axes, alignment.sel(layer=layer), _shade(int(layer)), f"layer {layer}")
+        colour = _shade(int(layer), int(alignment["layer"].max()))
+        parts.band(axes, alignment.sel(layer=layer), colour, f"layer {layer}")
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     parts.decorate(axes, r"Gradient alignment corr$(g, \tilde g)$", letter)
     parts.legend_below(axes)
@@ -113,9 +114,9 @@ def _kernel(result: xr.Dataset, name: str, step: int, axes: Axes, letter: str) -
     axes.set_xlabel("sample, ordered by class" if "target" in result else "sample")
 
 
-def _shade(layer: int) -> str:
+def _shade(layer: int, of: int) -> str:
     """The colour of a layer, the same in all panels; the first of the palette is that of the eNTK, as layer 0."""
-    return parts.PALETTE[1 + (layer - 1) % (len(parts.PALETTE) - 1)] if layer else parts.PALETTE[0]
+    return parts.colours(of, first=1)[layer - 1] if layer else parts.PALETTE[0]
 
 
 def _title(run: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from . import charts, series
 from .charts import Chart, Curve
 from .markup import Section
 from .runs import Run
+from .theme import COLOURS
 
 Measured = Mapping[str, xr.DataArray]
 
@@ -93,7 +94,7 @@ def _alignments(
         ]
     # What is of the whole network has the first colour, and a layer always the same one.
     curves = [
-        Curve(quantity, values, symbols=True, colour=_layer(quantity))
+        Curve(quantity, values, symbols=True, colour=_layer(quantity), kind=_layer(quantity) // COLOURS)
         for _, quantities in measured
         for quantity, values in quantities.items()
     ]
