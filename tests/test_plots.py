@@ -1,5 +1,6 @@
 """Pictures of results: what is drawn where of several runs, of a single step, and of what a result lacks."""
 
+import itertools
 import math
 import re
 
@@ -153,3 +154,49 @@ def test_no_two_layers_of_a_page_look_alike():
     for page in curves.alignments(gathered(deep(9))):
         swatches = re.findall(r'<svg class="swatch".*?</svg>', page.html, re.S)
         assert len(set(swatches)) == 10  # the eNTK and nine layers, alike in both charts
+
+
+# --- texts
+
+
+def widths_of(figure):
+    """Where the texts over a figure and its panels begin and end, in parts of its width."""
+    figure.draw_without_rendering()
+    parts = [figure, *figure.subfigs]
+    over = [part._suptitle for part in parts if part._suptitle] + [each for part in parts for each in part.legends]
+    bounds = [text.get_window_extent() for text in over]
+    return [(box.x0 / figure.bbox.width, box.x1 / figure.bbox.width) for box in bounds]
+
+
+@pytest.mark.parametrize("kernels", [(), ("ntk",)])
+def test_the_title_is_within_a_figure_of_few_panels(kernels):
+    rule = wl.DirectRandomTargetProjection()
+    run = trained(rule, wl.Infinite(particles=40), 2, record=wl.Record(kernels=kernels))
+    figure = plots.run(run)
+    assert all(-0.01 <= left < right <= 1.01 for left, right in widths_of(figure))
+    words = figure._suptitle.get_text()
+    assert words == "DirectRandomTargetProjection, 2 hidden layers, Linear, richness 1, infinite width (40 particles)"
+
+
+def test_names_of_many_rules_are_within_the_figure_and_apart(theory, networks):
+    rules = ("GradientDescent", "DirectFeedbackAlignment", "direct random target projection", "ThreeFactorHebbian")
+    names = [f"{name} {place}" for place in (1, 2) for name in rules]
+    runs = {name: {math.inf: theory, 12: networks} for name in names}
+    figure = plots.comparison(wl.combine(runs, ("rule", "width")))
+    assert all(-0.01 <= left < right <= 1.01 for left, right in widths_of(figure))
+    heads = [axes.title.get_window_extent() for axes in figure.axes[3 : 3 + 2 * len(names)] if axes.get_title()]
+    assert len(heads) == len(names)
+    assert all(one.x1 < next.x0 for one, next in itertools.pairwise(sorted(heads, key=lambda box: box.x0)))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("Hebbian", "Hebbian"),
+        ("DirectFeedbackAlignment", "Direct\nFeedback\nAlignment"),
+        ("direct feedback alignment", "direct\nfeedback\nalignment"),
+        ("ρ is GD", "ρ is GD"),
+    ],
+)
+def test_names_break_between_words(text, lines):
+    assert plots.parts.wrapped(text, 10) == lines

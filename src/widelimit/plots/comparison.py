@@ -17,6 +17,8 @@ from ..results.legal import taking_results
 from ..results.times import recorded_steps
 from . import parts
 
+_LETTERS = 120  # in a line as wide as the figure
+
 
 @taking_results
 def comparison(result: xr.Dataset, labels: Sequence[str] | None = None) -> Figure:
@@ -68,7 +70,7 @@ def _curves(
     parts.log_where_it_helps(row[0], theory["loss"])
     row[2].axhline(0, color="0.8", linewidth=0.8, zorder=0)
     lines = [Line2D([], [], color=colour, linewidth=2.5) for colour in colours]
-    part.legend(lines, labels, loc="outside upper center", ncols=len(names), frameon=False, fontsize=10)
+    parts.legend_above(part, lines, labels, fontsize=10)
     kinds = [
         Line2D([], [], color="0.35", linewidth=2),
         Line2D([], [], color="0.35", marker="o", linestyle="", markersize=4),
@@ -98,7 +100,8 @@ def _kernels(
             images.append(parts.matrix(axes, values, order, edges, limit))
             if not together:
                 axes.set_xlabel(f"time {number(float(kernel['time']), 3)}", fontsize="small")
-        grid[0, column].set_title(labels[column], color=parts.darker(colours[column]), fontsize="medium")
+        title = parts.wrapped(labels[column], _LETTERS // len(names))
+        grid[0, column].set_title(title, color=parts.darker(colours[column]), fontsize="medium")
         if not images:
             continue
         bar = part.colorbar(images[0], ax=list(grid[:, column]), location="bottom", shrink=0.75, pad=0.02, aspect=22)

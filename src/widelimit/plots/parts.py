@@ -5,13 +5,18 @@ Sizes of letters are relative to matplotlib's `font.size`, so that one set of pa
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
@@ -146,6 +151,26 @@ def legend_below(axes: Axes) -> None:
     """A legend under the axes, where it lies on no curve."""
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": 4, "frameon": False}
     axes.legend(fontsize="small", handlelength=1.3, columnspacing=1.2, **place)
+
+
+def legend_above(part: Figure | SubFigure, lines: Sequence[Artist], labels: Sequence[str], **options: Any) -> None:
+    """A legend over a figure in as few rows as its width allows."""
+    for rows in range(1, len(labels) + 1):
+        columns = math.ceil(len(labels) / rows)
+        legend = part.legend(lines, labels, loc="outside upper center", ncols=columns, frameon=False, **options)
+        if columns == 1 or legend.get_window_extent().width <= part.bbox.width:
+            return
+        legend.remove()
+
+
+def wrapped(text: str, letters: int) -> str:
+    """Text in lines of about so many letters, which break at spaces and within names LikeThis."""
+    lines = [""]
+    for word in re.split(r"(?<=\s)|(?<=[a-z])(?=[A-Z])", text):
+        if lines[-1] and len(lines[-1]) + len(word.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def averaged(kernel: xr.DataArray) -> np.ndarray:

@@ -45,7 +45,7 @@ def run(result: xr.Dataset) -> Figure:
         raise ArgumentError(f"result holds no losses or kernels to draw, but {', '.join(map(str, result.data_vars))}.")
     columns = max(map(len, rows))
     figure = Figure(figsize=(3.5 * columns, 3.5 * len(rows)), layout="constrained")
-    figure.suptitle(_title(configuration(result)), fontsize=11)
+    figure.suptitle(_title(configuration(result)), fontsize=11, wrap=True)
     letters = iter("abcdef")
     for panels, row in zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True):
         for axes, draw in zip(row, panels, strict=False):
@@ -125,7 +125,8 @@ def _title(run: Mapping[str, Any]) -> str:
     words = [name(run.get("rule"))]
     net = run.get("net")
     if isinstance(net, Mapping) and "hidden_layers" in net:
-        words += [f"{net['hidden_layers']} hidden layers", name(net.get("nonlinearity"))]
+        layers = net["hidden_layers"]
+        words += [f"{layers} hidden layer{'' if layers == 1 else 's'}", name(net.get("nonlinearity"))]
         words += [f"richness {number(net['richness'])}"] if "richness" in net else []
     else:
         words.append(name(net))
