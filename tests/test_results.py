@@ -146,6 +146,57 @@ def test_no_training_records_initialisation_alone(net, task):
     assert np.all(run["output"] == 0)
 
 
+# --- units
+
+
+LOSS_NAMES = ("SquaredError", "Logistic")
+DEPEND_ON_THE_LOSS = ("loss", "test_loss", "highest_loss")
+
+
+@pytest.mark.parametrize(
+    ("loss", "units"),
+    [
+        ({"type": "SquaredError"}, ("y²", "y")),
+        ({"type": "Logistic"}, ("nats", "1")),
+        ({"type": "SoftmaxCrossEntropy"}, ("nats", "1")),
+        ({"type": "AbsoluteError"}, ("y² or nats", "y or 1")),
+        (None, ("y² or nats", "y or 1")),
+    ],
+)
+@pytest.mark.parametrize("name", VARIABLES)
+def test_files_say_what_every_variable_is(name, loss, units, tmp_path):
+    array = xr.DataArray(np.ones([2] * len(DIMENSIONS[name])), dims=DIMENSIONS[name])
+    result = wl.result(time=[0.0, 0.1], configuration={} if loss is None else {"loss": loss}, **{name: array})
+    read = wl.load(wl.save(result, tmp_path / "one.nc"))
+    assert read[name].attrs["long_name"] == VARIABLES[name].meaning
+    own = {**dict.fromkeys(DEPEND_ON_THE_LOSS, units[0]), "error": units[1]}.get(name, VARIABLES[name].unit)
+    assert read[name].attrs["units"] == own
+    assert read["time"].attrs == {"long_name": "step × step size", "units": "time"}
+
+
+@pytest.mark.parametrize("loss", [wl.SquaredError(), wl.Logistic()])
+def test_the_units_of_runs_are_those_of_their_loss(loss):
+    task, net = small_task(3, 2, loss=loss, test_samples=2), wl.MLP(1, wl.Tanh())
+    finite, infinite = (
+        wl.train(net, task, width=width, optimizer=wl.SGD(0.05), steps=1, replicates=2)
+        for width in (5, wl.Infinite(particles=40))
+    )
+    lazy = wl.theory.lazy(net, task, optimizer=wl.SGD(0.05), steps=1)
+    both = wl.combine({"a": finite, "b": infinite})
+    for result in (finite, infinite, lazy, both, both.sel(run="a")):
+        units = {str(name): values.attrs["units"] for name, values in result.data_vars.items()}
+        assert not [name for name, unit in units.items() if " or " in unit]
+        assert units["test_loss"] == units["loss"] == ("y²" if isinstance(loss, wl.SquaredError) else "nats")
+        assert result["time"].attrs["units"] == "time"
+
+
+def test_runs_of_different_losses_have_both_units():
+    runs = [wl.result(time=0.0, loss=[1.0], configuration={"loss": {"type": name}}) for name in LOSS_NAMES]
+    both = wl.combine(dict(zip(LOSS_NAMES, runs, strict=True)), "name")
+    assert both["loss"].attrs == {"long_name": VARIABLES["loss"].meaning, "units": "y² or nats"}
+    assert runs[0]["loss"].attrs["units"] == "y²"
+
+
 # --- the configuration
 
 

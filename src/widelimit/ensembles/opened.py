@@ -18,6 +18,7 @@ from ..memory import require_memory
 from ..results import configuration
 from ..results.combined import OF_TASK
 from ..results.configuration import label_of
+from ..results.dataset import common_attributes
 from ..results.registry import SCHEMA
 from . import index, points
 from .grid import POINT, Label, named
@@ -207,7 +208,7 @@ def _stacked(
             return wide[above].astype(kind).data if above in wide else missing
         return stack([nested((*above, label), left[1:]) for label in left[0]])
 
-    return xr.Variable((*dims, *like.dims), nested((), list(dims.values())), first.attrs)
+    return xr.Variable((*dims, *like.dims), nested((), list(dims.values())), common_attributes(list(each.values())))
 
 
 def _builders(data: Any) -> tuple[Callable[[list[Any]], Any], Callable[[tuple[int, ...], Any], Any]]:

@@ -116,7 +116,7 @@ def computed(training: Training, net: Architecture, rule: Rule) -> xr.Dataset:
             progress=False,
         )
     names = ["feature_kernel_two_time", "mean_feature"]
-    curves = {name: run[name].mean("replicate", skipna=False) for name in ("output", "loss")}
+    curves = {name: run[name].mean("replicate", skipna=False, keep_attrs=True) for name in ("output", "loss")}
     kept = xr.Dataset({name: run[name] for name in names if name in run} | curves)
     if "feature_kernel_two_time" not in kept:
         raise ArgumentError(f"nets: {type(rule).__name__} diverges at its first step; take smaller steps.")

@@ -15,6 +15,7 @@ from .. import checks
 from ..checks import ArgumentError
 from . import times
 from .configuration import configuration, label_of, versions
+from .dataset import common_attributes
 from .legal import attribute, taking_results
 from .outputs import with_outputs_of
 from .registry import DIMENSIONS, RECORDED, SCHEMA, VARIABLES
@@ -67,6 +68,8 @@ def combine(runs: Runs, dim: str | Sequence[str] = "run") -> xr.Dataset:
     # A kernel that one run keeps once for all outputs has blocks where another has them.
     blocks = {name: run[name] for run in each for name in run.data_vars if "output_unit" in run[name].dims}
     joined = _joined(runs, dims, moments, blocks)
+    for name, values in joined.data_vars.items():
+        values.attrs = common_attributes([run[name] for run in each if name in run])
     coordinates = {"time": ("step", moments, dict(each[0]["time"].attrs))}
     steps = _numbered_alike(each, moments)
     if steps is not None:

@@ -13,7 +13,7 @@ from ..problem import Task
 from .configuration import versions
 from .legal import taking_results
 from .outputs import OUTPUTS
-from .registry import RECORDED, SCHEMA, VARIABLES
+from .registry import RECORDED, SCHEMA, TIME, VARIABLES
 
 POSITIONS = {"position", "position2"}
 
@@ -65,15 +65,14 @@ def labelled(
     recorded_samples: Sequence[int] | np.ndarray | None,
 ) -> xr.Dataset:
     """A result from arrays with their dimensions, with coordinates and attributes."""
-    variables = {}
+    variables, loss = {}, json.loads(attributes.get("configuration", "{}")).get("loss")
     for name, (dims, array) in data.items():
         variable = VARIABLES[name]
         if recorded_samples is not None and variable.of_recorded_samples:
             dims = tuple(RECORDED.get(dim, dim) for dim in dims)
-        units = {} if variable.unit == "1" else {"units": variable.unit}
-        variables[name] = (dims, array, {"long_name": variable.meaning, **units})
+        variables[name] = (dims, array, variable.attributes(loss))
     dataset = xr.Dataset(variables)
-    coordinates: dict[str, Any] = {"time": ("step", times, {"long_name": "step × step size"})}
+    coordinates: dict[str, Any] = {"time": ("step", times, dict(TIME))}
     if steps is not None:
         coordinates["step"] = ("step", steps)
         if "step2" in dataset.sizes:
@@ -114,6 +113,13 @@ def expanded(result: xr.Dataset) -> xr.Dataset:
     if "replicate" in whole.coords:
         return whole
     return whole.assign_coords(replicate=np.arange(whole.sizes.get("replicate", 1)))
+
+
+def common_attributes(each: Sequence[xr.DataArray]) -> dict[Any, Any]:
+    """What is said of a variable that several runs hold: their losses may give it different units."""
+    first, name = each[0].attrs, str(each[0].name)
+    alike = all(values.attrs.get("units") == first.get("units") for values in each)
+    return dict(first) if alike or name not in VARIABLES else {**first, "units": VARIABLES[name].unit}
 
 
 def of_task(task: Task) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from .combined import OF_TASK, SAME_TASK, run_dims
 from .configuration import configuration, versions
 from .legal import taking_results
 from .outputs import lacking, with_outputs_of
-from .registry import COMPARED, VARIABLES
+from .registry import COMPARED, TIME, VARIABLES
 from .samples import on_common_samples
 from .times import places, times_of
 
@@ -166,7 +166,7 @@ def _labelled(distances: xr.Dataset, a: xr.Dataset, b: xr.Dataset, rows: tuple[n
         coordinates["layer"] = a["layer"].values
     times = times_of(a)[rows[0]]
     if "step" in distances.dims:
-        coordinates["time"] = ("step", times, {"long_name": "step × step size"})
+        coordinates["time"] = ("step", times, dict(TIME))
         if "step" in a.coords and "step" in b.coords:
             first, second = (np.atleast_1d(result["step"].values) for result in (a, b))
             if np.array_equal(first[rows[0]], second[rows[1]]):

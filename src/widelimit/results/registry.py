@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from ..problem import Logistic, SoftmaxCrossEntropy, SquaredError
 
 SCHEMA = 1
+
+TIME = {"long_name": "step × step size", "units": "time"}
+"""What a file says of the coordinate `time`."""
+
+_SQUARED, _ENTROPIES = {SquaredError.__name__}, {Logistic.__name__, SoftmaxCrossEntropy.__name__}
 
 RECORDED = {"sample": "recorded_sample", "sample2": "recorded_sample2"}
 """What the dimensions over samples become where the kernels of some samples alone were recorded."""
@@ -20,7 +29,8 @@ class Variable:
     no positions."""
     meaning: str
     unit: str = "1"
-    """In units of the targets y and of time, which is step × step size; "1" for pure numbers."""
+    """In units of the targets y and of time, which is step × step size; "1" for pure numbers. Of what depends on the
+    loss, that under the squared error "or" under a cross-entropy."""
     words: str = ""
     symbol: str = ""
     """What it is called in tables; what has neither words nor symbol is not compared with that of another result."""
@@ -36,6 +46,13 @@ class Variable:
     def label(self) -> str:
         """What it is called in tables: words and symbol."""
         return f"{self.words} {self.symbol}".strip()
+
+    def attributes(self, loss: Any = None) -> dict[str, str]:
+        """What a file says of it: its meaning, and its unit under the loss that a configuration describes."""
+        under = self.unit.split(" or ")
+        name = loss.get("type") if isinstance(loss, Mapping) else None
+        unit = under[0] if name in _SQUARED else under[-1] if name in _ENTROPIES else self.unit
+        return {"long_name": self.meaning, "units": unit}
 
     @property
     def of_recorded_samples(self) -> bool:

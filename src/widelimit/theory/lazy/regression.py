@@ -162,7 +162,7 @@ def kernel_of_angle(net: MLP, rule: Rule | None, theta: float | Sequence[float] 
         dims="angle",
         coords={"angle": ("angle", angles, {"long_name": "angle between inputs", "units": "rad"})},
         name="ntk",
-        attrs={"long_name": "lazy eNTK between inputs with |x|² = D"},
+        attrs={"long_name": "lazy eNTK between inputs with |x|² = D", "units": "1/time"},
     )
 
 
