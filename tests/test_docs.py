@@ -9,11 +9,14 @@ import runpy
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tyro
+from helpers import of_which_fast, small_task
 
 import widelimit as wl
 from widelimit.cli import COMMANDS, config, main, train
+from widelimit.theory.feedback import feedback_of
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
@@ -72,21 +75,49 @@ def test_the_readme_s_python(capsys):
     assert infinite[-1] > infinite[0]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        *("solvers", "lazy", "exact", "algorithm1", "fluctuations", "result", "sweeps", "devices", "inference"),
-        *(pytest.param(page, marks=pytest.mark.slow) for page in ("accuracy", "corrections")),
-    ],
-)
+def blocks_of(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+def executed(page):
+    """The names that a page has defined after its blocks have run, one after the other."""
+    names: dict = {}
+    for block in blocks_of(page):
+        exec(compile(block, f"{page}.md", "exec"), names)
+    return names
+
+
+PAGES = sorted(path.stem for path in (ROOT / "docs").glob("*.md") if blocks_of(path.stem))
+SLOW = {"accuracy", "architectures", "corrections"}
+
+
+@pytest.mark.parametrize("page", of_which_fast(PAGES, *(page for page in PAGES if page not in SLOW)))
 def test_the_python_of_the_pages(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    names: dict = {}
-    assert blocks
-    for block in blocks:
-        exec(compile(block, f"{page}.md", "exec"), names)
+    assert executed(page)
+
+
+def test_the_rules_of_the_page_are_those_of_the_library():
+    names, task = executed("own_rule"), small_task(3, 2)
+
+    def outputs(rule):
+        return wl.train(wl.MLP(2, wl.Tanh()), task, rule, width=5, optimizer=wl.SGD(0.1), steps=2)["output"]
+
+    np.testing.assert_array_equal(outputs(names["KolenPollack"]()), outputs(wl.KolenPollack()))
+    np.testing.assert_allclose(outputs(names["IndependentFeedback"]()), outputs(wl.FeedbackAlignment(0.0)), rtol=1e-12)
+
+
+def test_the_page_of_algorithm_1_names_the_rules_that_it_covers():
+    covered = set()
+    for name, rule in config.RULES.items():
+        with contextlib.suppress(wl.ArgumentError):
+            feedback_of(rule(), "theory.alternating")
+            covered.add(name)
+    text = (ROOT / "docs" / "algorithm1.md").read_text(encoding="utf-8")
+    said = re.search(r"^## What it covers\n(.*?)^##", text, re.M | re.S)[1].split(".")
+    named = [set(re.findall(r"`([A-Z]\w+)`", sentence)) for sentence in said[:2]]
+    assert named == [covered, set(config.RULES) - covered]
 
 
 def test_the_documented_configuration_runs(tmp_path, capsys):
