@@ -10,6 +10,8 @@ import pytest
 from helpers import grouped, small_task
 
 import widelimit as wl
+from widelimit import checks
+from widelimit.checks import ArgumentError
 from widelimit.simulation import training
 
 X, Y = np.ones((4, 3)), np.array([1.0, -1.0, 1.0, -1.0])
@@ -224,3 +226,38 @@ class OneNumber(wl.Nonlinearity):
 def test_a_nonlinearity_that_cannot_be_computed(broken, message):
     with pytest.raises(wl.ArgumentError, match=message):
         wl.MLP(2, broken)
+
+
+KNOWN = ("GradientDescent", "KolenPollack", "ReLU", "ntk", "CNN", "float64")
+
+
+@pytest.mark.parametrize(
+    ("given", "others", "suggestion"),
+    [
+        ("KolenPolack", (), "KolenPollack"),
+        ("relu", ("relu",), "ReLU"),
+        ("grad", (), "GradientDescent"),
+        ("nkt", (), "ntk"),
+        ("ntq", (), "ntk"),
+        ("flaot64", ("float16",), "float64"),
+        ("float16", ("float16",), None),
+        ("LeakyReLU", ("leaky_relu",), None),
+        ("RNN", (), None),
+        ("TargetPropagation", (), None),
+    ],
+)
+def test_what_is_spelled_right_is_no_misspelling_of_another(given, others, suggestion):
+    with pytest.raises(ArgumentError) as caught:
+        checks.known("name", given, KNOWN, others)
+    said = f" Did you mean {suggestion!r}?" if suggestion else ""
+    assert str(caught.value) == f"name: unknown name {given!r}.{said} Known: {', '.join(sorted(KNOWN))}."
+
+
+def test_no_other_precision_is_suggested(net, task):
+    with pytest.raises(ArgumentError, match=r"unknown name 'float16'\. Known"):
+        wl.train(net, task, width=5, optimizer=wl.SGD(0.1), steps=1, precision="float16")
+
+
+def test_no_other_variable_is_suggested():
+    with pytest.raises(ArgumentError, match=r"unknown name 'input_kernel'\. Known"):
+        wl.Record(kernels=("input_kernel",))

@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import inspect
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -197,6 +198,24 @@ def test_options_follow_the_signature_of_what_they_are_passed_to():
     assert hints["count"].__metadata__[0].help == "n, how many."
     with pytest.raises(wl.ArgumentError, match=r"thing\.names belongs to thing\.kind many; it is few"):
         kind(names=("a",)).build()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("steps = 3", "steps stands outside of all tables, and belongs in [run]."),
+        ("seed = 3", "seed stands outside of all tables, and belongs in [task] or [batches] or [run]."),
+        ("[network]\nparticles = 3", "particles stands in [network], and belongs in [width]."),
+        ("[runs]\nsteps = 3", "table: unknown name 'runs'. Did you mean 'run'?"),
+        ("[run]\nstpes = 3", "key in [run]: unknown name 'stpes'. Did you mean 'steps'?"),
+        ("[run]\nlayers = 3", "key in [run]: unknown name 'layers'. Known: "),
+    ],
+)
+def test_a_name_at_the_wrong_place_of_a_file_is_told_the_right_one(text, sentence, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(wl.ArgumentError, match=re.escape(sentence)):
+        config.read(path)
 
 
 @pytest.mark.parametrize(

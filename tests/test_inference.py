@@ -659,6 +659,8 @@ def test_candidates_of_a_file(tmp_path):
     for before, now, message in (
         ("[candidates]", "[candidate]", "unknown name 'candidate'"),
         ("steps =", "step =", "unknown name 'step'"),
+        ("layers = [2]", "layers = [2]\nsteps = 3", r"steps stands in \[candidates\], and belongs in \[run\]"),
+        ("[run]", "layers = [2]\n[run]", r"layers stands in \[\w+\], and belongs in \[candidates\]"),
         ("step_size = 0.15", "", "step_size must be a number"),
         ("particles = 400\ncapacity = 30", 'kind = "finite"\nneurons = 10', "of infinite width"),
         ("hidden_layers = 2", "hidden_layers = [2.5]", "hidden_layers must be"),

@@ -114,19 +114,34 @@ def finite_array(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def known(name: str, given: str, choices: Iterable[str]) -> None:
-    """Raise unless `given` is one of `choices`, suggesting the nearest."""
+def known(name: str, given: str, choices: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Raise unless `given` is one of `choices`, suggesting the nearest.
+
+    Nothing is suggested for `others`: they are spelled right, and are things of the kind that will not do.
+    """
     names = sorted(choices)
     if not isinstance(given, str):
         raise ArgumentError(f"{name} must be a name; got {given!r}. Known: {', '.join(names)}.")
     if given not in names:
-        raise ArgumentError(f"{name}: unknown name {given!r}.{_nearest(given, names)} Known: {', '.join(names)}.")
+        meant = _letters(given) in set(map(_letters, others)) - set(map(_letters, names))
+        near = None if meant else _nearest(given, names)
+        suggestion = f" Did you mean {near!r}?" if near else ""
+        raise ArgumentError(f"{name}: unknown name {given!r}.{suggestion} Known: {', '.join(names)}.")
 
 
-def _nearest(given: str, names: list[str]) -> str:
+def _nearest(given: str, names: list[str]) -> str | None:
+    """The name that a misspelt or shortened one stands for, if there is one that is near enough."""
     lowered = {n.lower(): n for n in names}
-    near = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
-    return f" Did you mean {lowered[near[0]]!r}?" if near else ""
+    text = given.lower()
+    begun = [n for n in lowered if text and n.startswith(text)]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(text, lowered, n=1, cutoff=0.6)
+    # Abbreviations that begin otherwise are other things: RNN is no CNN.
+    another = len(text) <= 3 and near and near[0][0] != text[0]
+    return lowered[near[0]] if near and not another else None
+
+
+def _letters(name: str) -> str:
+    return name.lower().replace("_", "")
 
 
 def _bounds(what: str, above: float | None, at_least: float | None, at_most: float | None, below: float | None) -> str:

@@ -10,10 +10,13 @@ import dataclasses
 import inspect
 import tomllib
 import typing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import jax
 
 from .. import checks, files, networks, problem, rules
 from ..checks import ArgumentError
@@ -76,7 +79,7 @@ class NetworkOptions(_ArchitectureOptions):
 
     def build(self) -> Architecture:
         """The network. **Raises:** `ArgumentError` if the options cannot serve."""
-        checks.known("network.nonlinearity", self.nonlinearity, NONLINEARITIES)
+        checks.known("network.nonlinearity", self.nonlinearity, NONLINEARITIES, dir(jax.nn))
         shape = NONLINEARITIES[self.nonlinearity]()
         if self.gain is not None:
             if not isinstance(shape, ReLU):
@@ -106,6 +109,9 @@ TABLES: dict[str, type[Any]] = {
         steps=100,
     ),
 }
+
+OPTIONS = {name: tuple(field.name for field in dataclasses.fields(kind)) for name, kind in TABLES.items()}
+"""The options of each table."""
 
 Configuration: type[Any] = dataclasses.make_dataclass(
     "Configuration",
@@ -158,16 +164,27 @@ def _absolute(file: Any) -> str:
 
 def _table(path: Path, name: str, content: Any) -> Any:
     """One table of the file as its dataclass."""
+    in_its_place(path, "outside of all tables", name, TABLES, OPTIONS)
     checks.known(f"{path}, table", name, TABLES)
     if not isinstance(content, dict):
         raise ArgumentError(f"{path}: {name} must be a table; write [{name}] on a line of its own.")
     return TABLES[name](**{key: option(path, name, key, value) for key, value in content.items()})
 
 
+def in_its_place(
+    path: Path, where: str, name: str, choices: Iterable[str], options: Mapping[str, Iterable[str]]
+) -> None:
+    """Raise if a name is none of `choices`, and one of the `options` of tables elsewhere in the file."""
+    homes = [f"[{table}]" for table, names in options.items() if name in names]
+    if name not in choices and homes:
+        raise ArgumentError(f"{path}: {name} stands {where}, and belongs in {' or '.join(homes)}.")
+
+
 def option(path: Path, name: str, key: str, value: Any) -> Any:
     """One value of the table `name` in the file at `path`, as its dataclass takes it. **Raises:** as [`read`]."""
     hints = typing.get_type_hints(TABLES[name])
-    kinds = {field.name: hints[field.name] for field in dataclasses.fields(TABLES[name])}
+    kinds = {key: hints[key] for key in OPTIONS[name]}
+    in_its_place(path, f"in [{name}]", key, kinds, OPTIONS)
     checks.known(f"{path}, key in [{name}]", key, kinds)
     fitted = fit(value, kinds[key])
     if fitted is None:

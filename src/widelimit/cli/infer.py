@@ -21,7 +21,12 @@ from . import compiled, config, destinations
 from .messages import warnings_said
 from .options import fit
 
-_READ = ("task", "network", "rule", "width", "optimizer", "record", "run", "candidates")
+_READ = {
+    **{name: config.OPTIONS[name] for name in ("task", "network", "rule", "width", "optimizer", "record")},
+    "run": ("steps", "replicates", "seed"),
+    "candidates": ("layers", "baselines"),
+}
+"""The tables of a file of candidates, and their options."""
 
 
 @dataclass(frozen=True)
@@ -91,17 +96,17 @@ def candidates_of(path: Path, folder: Path | None = None, **means: Any) -> Candi
     """
     document = config.document(path)
     for name, content in document.items():
+        config.in_its_place(path, "outside of all tables", name, _READ, _READ)
         checks.known(f"{path}, table", name, _READ)
         if not isinstance(content, dict):
             raise ArgumentError(f"{path}: {name} must be a table; write [{name}] on a line of its own.")
+        for key in content:
+            config.in_its_place(path, f"in [{name}]", key, _READ[name], _READ)
+            checks.known(f"{path}, key in [{name}]", key, _READ[name])
     own = document.pop("candidates", {})
-    for key in own:
-        checks.known(f"{path}, key in [candidates]", key, ("layers", "baselines"))
     plain = {name: content for name, content in document.items() if name not in ("network", "rule")}
     configuration = config.configured(path, plain)
     run, given = configuration.run, plain.get("run", {})
-    for key in given:
-        checks.known(f"{path}, key in [run]", key, ("steps", "replicates", "seed"))
     width = configuration.width.build() if "width" in plain else None
     if width is not None and not isinstance(width, Infinite):
         raise ArgumentError(f"{path}: candidates are of infinite width; leave out [width], or its kind.")

@@ -180,8 +180,11 @@ def _dotted(path: Path, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _fitted(path: Path, name: str, value: Any) -> Any:
     table, _, key = name.partition(".")
     if not key:
+        dotted = next(
+            (f"{table}.{name}" for table, names in config.OPTIONS.items() if name in names), "network.richness"
+        )
         raise ArgumentError(
-            f'{path}: {TABLE}.{name} must be the dotted name of an option, as "network.richness" in quotation marks.'
+            f'{path}: {TABLE}.{name} must be the dotted name of an option, as "{dotted}" in quotation marks.'
         )
     checks.known(f"{path}, table in [{TABLE}]", table, TABLES)
     return config.option(path, table, key, value)

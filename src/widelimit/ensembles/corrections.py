@@ -21,7 +21,7 @@ from ..memory import require_memory
 from ..networks import Architecture
 from ..optimizers import SGD
 from ..problem import Batches, Task
-from ..results import SCHEMA, Record, configuration, describe, described, expanded, versions
+from ..results import SCHEMA, VARIABLES, Record, configuration, describe, described, expanded, versions
 from ..results.combined import difference_of_tasks
 from ..rules import GradientDescent, Rule
 from ..simulation import initialize, train
@@ -304,7 +304,7 @@ def _directions(directions: Mapping[str, ArrayLike] | None, samples: _Gathered) 
         )
     vectors = {}
     for name, values in directions.items():
-        checks.known("directions", name, samples.limits)
+        checks.known("directions", name, samples.limits, VARIABLES)
         array = checks.finite_array(f"directions[{name!r}]", values)
         sizes = {dim: size for dim, size in samples.limits[name].sizes.items() if dim not in ("replicate", "step")}
         if array.shape[1:] != tuple(sizes.values()) or not array.ndim or not len(array):

@@ -11,7 +11,7 @@ import xarray as xr
 from .. import checks
 from ..checks import ArgumentError
 from ..faults import ExpansionWarning
-from ..results import configuration
+from ..results import VARIABLES, configuration
 
 
 def width_for(accuracy: float, *, corrections: xr.Dataset, of: str = "ntk", networks: float = 1) -> int:
@@ -37,7 +37,8 @@ def width_for(accuracy: float, *, corrections: xr.Dataset, of: str = "ntk", netw
     checks.instance("corrections", corrections, xr.Dataset, "what widelimit.corrections returns")
     if "measure" not in corrections.dims:
         raise ArgumentError("corrections must be what widelimit.corrections returns, with the dimension measure.")
-    checks.known("of", of, [str(name) for name, values in corrections.data_vars.items() if "measure" in values.dims])
+    quantities = [str(name) for name, values in corrections.data_vars.items() if "measure" in values.dims]
+    checks.known("of", of, quantities, VARIABLES)
     if networks != math.inf:
         checks.number("networks", networks, at_least=1)
     values = corrections[of]

@@ -48,7 +48,7 @@ class Quantities:
         known = [name for name in COMPARED if {"replicate", "step"} <= set(VARIABLES[name].dims)]
         known = [name for name in known if name not in _OF_THEORY]
         for name in names:
-            checks.known("of", name, known)
+            checks.known("of", name, known, VARIABLES)
         return cls({name: _reading(name) for name in dict.fromkeys(names)}, None)
 
     def record(self, task: Task, record: Record | None) -> Record:

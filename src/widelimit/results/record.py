@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import checks
 from ..checks import ArgumentError
+from .registry import VARIABLES
 
 KERNELS = ("feature_kernel", "ntk", "pseudo_gradient_kernel", "gradient_kernel")
 """The kernels that are recorded where nothing else is asked for, in the order in which they are kept where all would
@@ -58,7 +59,7 @@ class Record:
             if not isinstance(self.kernels, (tuple, list)):
                 raise ArgumentError(f"record.kernels must be a tuple of names; got {checks.shortened(self.kernels)}.")
             for name in self.kernels:
-                checks.known("record.kernels", name, (*KERNELS, *ON_REQUEST))
+                checks.known("record.kernels", name, (*KERNELS, *ON_REQUEST), VARIABLES)
             object.__setattr__(self, "kernels", tuple(dict.fromkeys(self.kernels)))
         if self.samples is not None:
             object.__setattr__(self, "samples", _indices(self.samples))

@@ -91,7 +91,7 @@ class Simulation:
         seed = checks.integer("seed", seed, at_least=0)
         replicates = checks.integer("replicates", replicates, at_least=1)
         centred = checks.boolean("centred", centred)
-        checks.known("precision", precision, ("float64", "float32"))
+        checks.known("precision", precision, ("float64", "float32"), ("bfloat16", *map(str, np.sctypeDict)))
         spread_over = Devices.of(devices)
         record = Record() if record is None else record
         checks.instance("record", record, Record, "widelimit.Record(every=10)")

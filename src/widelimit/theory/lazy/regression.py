@@ -16,6 +16,7 @@ from ...networks import MLP, Architecture
 from ...optimizers import SGD
 from ...problem import SquaredError, Task
 from ...progress import progress_bar
+from ...results import VARIABLES
 from ...rules import Rule
 from ..feedback import FeedbackKind, FeedbackLaw, feedback_of, hebbian_share
 from ..labels import labelled, losses
@@ -214,7 +215,7 @@ def _chosen(kernels: Sequence[str] | None, tests: bool) -> tuple[str, ...]:
         raise ArgumentError(f"kernels must be a list of names, for example kernels=('ntk',); got {kernels!r}.")
     names = KERNELS if kernels is None else tuple(dict.fromkeys(kernels))
     for name in names:
-        checks.known("kernels", name, KERNELS)
+        checks.known("kernels", name, KERNELS, VARIABLES)
     return names if tests else tuple(name for name in names if name != "test_ntk")
 
 
