@@ -98,6 +98,7 @@ def test_an_interrupted_pilot_keeps_its_runs(monkeypatch):
             raise KeyboardInterrupt
 
     law.event = interrupt
+    monkeypatch.setattr(limit_search, "_SHORT", 0.0)  # each run is a call
     monkeypatch.setattr(limit_search, "networks_over_deferred", lambda *problem: 100.0)  # deferred weights come first
     with pytest.raises(wl.TrainingInterrupted) as caught:
         limited(monkeypatch, law)

@@ -27,7 +27,8 @@ _NARROW = 100
 _PARTICLES, _FEWEST = 20.0, 1000
 """The particles that are tried first, times the accuracy: biases of kernels were measured to be a/S with a below 10."""
 
-_FIRST = 4  # runs of deferred weights that are tried first, unless fewer are accurate enough
+_FIRST = 4  # runs of deferred weights that are tried first, unless they are long and fewer are accurate enough
+_SHORT = 5.0  # seconds of a first run, which compiles
 
 _TOGETHER = 16  # networks in a call
 _ROUND = 20.0  # seconds, about, between two looks at what is reached
@@ -220,7 +221,8 @@ class Search:
         level.add(1)
         self._fallback(level)
         if not level.failed and (self.elapsed + level.first_seconds < self.budget or level.count < 2):
-            level.add(1)
+            # Short runs are had in one call, which takes some time itself.
+            level.add(_FIRST - 1 if level.first_seconds < min(_SHORT, 0.1 * (self.budget - self.elapsed)) else 1)
         while not level.failed and level.count < _FIRST and 2 * level.pace < 0.1 * (self.budget - self.elapsed):
             if level.count > 2 and single(level).error(self.names) <= self.accuracy:
                 break  # of two, it cannot be told in how many directions they scatter
