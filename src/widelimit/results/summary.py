@@ -177,9 +177,11 @@ def interruption(result: xr.Dataset) -> list[tuple[str, str]]:
     reached = run.get("interrupted_at")
     if isinstance(run.get("limit"), Mapping) and run["limit"].get("stopped") == "interrupted":
         return [("INTERRUPTED", "before the accuracy was reached")]
+    steps, every, replicates = (run.get(name) for name in ("steps", "record_every", "replicates"))
+    if not (isinstance(steps, int) and isinstance(every, int) and isinstance(replicates, int)):
+        return []
     if not isinstance(reached, list) or not all(isinstance(step, int) for step in reached):
         return []
-    steps, every, replicates = (int(run.get(name, 1)) for name in ("steps", "record_every", "replicates"))
     diverged = np.atleast_1d(result["diverged_step"].values) >= 0 if "diverged_step" in result else np.zeros(0, bool)
     early = [
         step

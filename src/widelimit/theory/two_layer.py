@@ -222,10 +222,8 @@ class _FrozenFeedback(_Model):
         strength = self.richness * self.length
 
         def end():
-            bound, exact = (
-                np.cbrt(2 * strength) + 1,
-                {"xtol": 1e-15 * (min(1, strength) or 1), "rtol": np.float64(1e-15)},
-            )
+            exact = {"xtol": 1e-15 * (min(1, strength) or 1), "rtol": np.float64(1e-15)}
+            bound = np.cbrt(2 * strength) + 1
             return np.array([brentq(lambda a: self._learned(a) - strength, 0, bound, **exact)])
 
         return _flow(lambda _, a: strength - self._learned(a), np.zeros(1), times, end)
