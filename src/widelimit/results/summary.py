@@ -178,7 +178,7 @@ def interruption(result: xr.Dataset) -> list[tuple[str, str]]:
     if isinstance(run.get("limit"), Mapping) and run["limit"].get("stopped") == "interrupted":
         return [("INTERRUPTED", "before the accuracy was reached")]
     steps, every, replicates = (run.get(name) for name in ("steps", "record_every", "replicates"))
-    if not (isinstance(steps, int) and isinstance(every, int) and isinstance(replicates, int)):
+    if not (isinstance(steps, int) and isinstance(every, int) and isinstance(replicates, int) and every > 0):
         return []
     if not isinstance(reached, list) or not all(isinstance(step, int) for step in reached):
         return []
