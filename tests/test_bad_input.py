@@ -261,3 +261,8 @@ def test_no_other_precision_is_suggested(net, task):
 def test_no_other_variable_is_suggested():
     with pytest.raises(ArgumentError, match=r"unknown name 'input_kernel'\. Known"):
         wl.Record(kernels=("input_kernel",))
+
+
+def test_inputs_whose_products_overflow():
+    refused(lambda: wl.Task(1e200 * X, Y), ["x has an entry of size", "scale the inputs"])
+    refused(lambda: wl.Task(X, Y, 1e200 * X), ["x_test has an entry of size"])

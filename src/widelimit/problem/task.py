@@ -92,11 +92,20 @@ class Task:
         return columns
 
 
+_LARGEST = 1e100  # of an input's entries: their sums of squares are finite, and those of kernels too
+
+
 def _inputs(name: str, value: Any) -> np.ndarray:
     inputs = checks.finite_array(name, value)
     if inputs.ndim < 2 or 0 in inputs.shape:
         raise ArgumentError(
             f"{name} must have shape (samples, D), or (samples, positions…, channels), with at least one sample and "
             f"one column; got {inputs.shape}."
+        )
+    largest = float(np.abs(inputs).max())
+    if largest > _LARGEST:
+        raise ArgumentError(
+            f"{name} has an entry of size {largest:.2g}, whose products are beyond what numbers hold; scale the inputs, "
+            "as a rule to a mean square of 1."
         )
     return inputs
