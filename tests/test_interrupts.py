@@ -313,6 +313,8 @@ def test_results_that_were_interrupted_say_so(short_run):
     assert rows == [("INTERRUPTED", "1 of 3 replicates at step 1")]
     assert "INTERRUPTED" in "\n".join(summary.lines(half))
     assert "was interrupted: 1 of 3 replicates at step 1." in wl.report.page(half)
+    (title,) = [text.get_text() for text in wl.plots.run(half).texts]
+    assert title.endswith("interrupted")
     # It had come to the end of those that were begun, or those had diverged.
     assert told([last, 1, last], diverged=(-1, 2, -1))[1] == []
     assert told([last, last])[1] == [("INTERRUPTED", "1 of 3 not begun")]

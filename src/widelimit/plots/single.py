@@ -45,7 +45,7 @@ def run(result: xr.Dataset) -> Figure:
         raise ArgumentError(f"result holds no losses or kernels to draw, but {', '.join(map(str, result.data_vars))}.")
     columns = max(map(len, rows))
     figure = Figure(figsize=(3.5 * columns, 3.5 * len(rows)), layout="constrained")
-    figure.suptitle(_title(configuration(result)), fontsize=11, wrap=True)
+    figure.suptitle(_title(configuration(result), bool(summary.interruption(result))), fontsize=11, wrap=True)
     letters = iter("abcdef")
     for panels, row in zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True):
         for axes, draw in zip(row, panels, strict=False):
@@ -119,7 +119,7 @@ def _shade(layer: int, of: int) -> str:
     return parts.colours(of, first=1)[layer - 1] if layer else parts.PALETTE[0]
 
 
-def _title(run: Mapping[str, Any]) -> str:
+def _title(run: Mapping[str, Any], interrupted: bool) -> str:
     """What is known of the run, in a line."""
     name = lambda value: value.get("type") if isinstance(value, Mapping) else value  # noqa: E731
     words = [name(run.get("rule"))]
@@ -130,4 +130,5 @@ def _title(run: Mapping[str, Any]) -> str:
         words += [f"richness {number(net['richness'])}"] if "richness" in net else []
     else:
         words.append(name(net))
-    return ", ".join(str(word) for word in (*words, summary.at_width(run)) if word) or "A run"
+    words += [summary.at_width(run), "interrupted" if interrupted else ""]
+    return ", ".join(str(word) for word in words if word) or "A run"
