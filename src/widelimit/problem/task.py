@@ -105,7 +105,7 @@ def _inputs(name: str, value: Any) -> np.ndarray:
     largest = float(np.abs(inputs).max())
     if largest > _LARGEST:
         raise ArgumentError(
-            f"{name} has an entry of size {largest:.2g}, whose products are beyond what numbers hold; scale the inputs, "
-            "as a rule to a mean square of 1."
+            f"{name} has an entry of size {largest:.2g}, whose products are beyond what numbers hold; scale the "
+            "inputs, as a rule to a mean square of 1."
         )
     return inputs
