@@ -223,13 +223,8 @@ class Basis(eqx.Module):
         )
 
     def coordinates(self, x: Float[Array, "row source"]) -> Coordinates:
-        """The coordinates of `x` in the basis as it stands.
-
-        Those in rows that pass are of what the lasting ones miss: rows of vectors that all but last are made of
-        rounding, and need not be orthogonal to them.
-        """
-        lasting = overlap(x, self.lasting)
-        return Coordinates(lasting, overlap(x - lasting @ self.lasting, self.passing))
+        """The inner products of `x` with the basis as it stands."""
+        return Coordinates(overlap(x, self.lasting), overlap(x, self.passing))
 
     def missing(self, x: Float[Array, "row source"], coordinates: Coordinates) -> Float[Array, " row"]:
         """Mean square of what the vectors `x`, with these coordinates, have outside the basis.
