@@ -42,7 +42,9 @@ class Job:
     """What a worker is handed: one point, and where it is kept."""
 
     digest: str
-    """The name of its file: of the whole configuration and the versions."""
+    """The name of its file: of the configuration."""
+    configuration: Mapping[str, Any]
+    """What it is computed from, versions and all, as plain data."""
     at: Mapping[str, Label]
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -52,7 +54,8 @@ class Job:
 
 def job(function: Callable[..., Any], arguments: Mapping[str, Any], at: Mapping[str, Label]) -> Job:
     """A call with these arguments as a point with these labels. **Raises:** `ArgumentError` as [`configuration`]."""
-    return Job(digest(configuration(function, arguments)), at, function, arguments, program(function, arguments))
+    plain = configuration(function, arguments)
+    return Job(digest(plain), plain, at, function, arguments, program(function, arguments))
 
 
 @dataclass(frozen=True)

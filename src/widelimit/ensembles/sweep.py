@@ -21,7 +21,7 @@ from ..results import summary
 from . import cluster, grid, index, points
 from .estimates import Estimate, estimated
 from .grid import Grid, Label
-from .identity import bound, checked_function, configuration
+from .identity import bound, checked_function
 from .opened import open_sweep
 from .points import Job, Outcome
 
@@ -270,18 +270,17 @@ def memory_size(given: Any) -> float | None:
 
 def _planned(function: Callable[..., xr.Dataset], made: Grid) -> tuple[list[Job], index.Index]:
     """The points as they are handed to workers, and the index of their folder."""
-    jobs, named, configured = [], {}, {}
+    jobs, named = [], {}
     for point in made.points:
         arguments = bound(function, point.arguments)
         if arguments.get("checkpoint") is not None:
             raise ArgumentError("checkpoint: the points of a sweep cannot keep themselves in one file; leave it out.")
-        plain = configuration(function, point.arguments)
         job = points.job(function, point.arguments, point.at)
         if job.digest in named:
             raise ArgumentError(f"Two points are the same call: {named[job.digest]} and {point.name}.")
-        named[job.digest], configured[job.digest] = point.name, plain
+        named[job.digest] = point.name
         jobs.append(job)
-    return jobs, index.Index.of(made, configured)
+    return jobs, index.Index.of(made, {job.digest: job.configuration for job in jobs})
 
 
 def _check_folder(folder: Path, dry_run: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,14 +74,13 @@ class Runs:
         **Raises:** `ArgumentError` if one cannot be computed, after all others are. `KeyboardInterrupt` on Ctrl-C; what
         is in a folder by then is found there again.
         """
-        missing = {name: pair for pair in pairs if (name := self._name(*pair)) not in self.held}
+        jobs = {job.digest: job for job in itertools.starmap(self._job, pairs) if job.digest not in self.held}
         if self.folder is not None:
-            jobs = [self._job(net, rule) for net, rule in missing.values()]
-            completed(jobs, self.folder, self.means, "candidates", progress, stacklevel=4)
+            completed(list(jobs.values()), self.folder, self.means, "candidates", progress, stacklevel=4)
             return
-        with progress_bar(progress, total=len(missing), desc="candidates", unit="run") as bar:
-            for name, (net, rule) in missing.items():
-                self.held[name] = computed(self.training, net, rule)
+        with progress_bar(progress, total=len(jobs), desc="candidates", unit="run") as bar:
+            for name, job in jobs.items():
+                self.held[name] = computed(**job.arguments)
                 bar.update(1)
 
     def _arguments(self, net: Architecture, rule: Rule) -> dict[str, Any]:
