@@ -164,14 +164,25 @@ def _absolute(file: Any) -> str:
 
 def _table(path: Path, name: str, content: Any) -> Any:
     """One table of the file as its dataclass."""
-    in_its_place(path, "outside of all tables", name, TABLES, OPTIONS)
-    checks.known(f"{path}, table", name, TABLES)
-    if not isinstance(content, dict):
-        raise ArgumentError(f"{path}: {name} must be a table; write [{name}] on a line of its own.")
+    check_table(path, name, content, OPTIONS)
     return TABLES[name](**{key: option(path, name, key, value) for key, value in content.items()})
 
 
-def in_its_place(
+def check_table(path: Path, name: str, content: Any, options: Mapping[str, Iterable[str]]) -> None:
+    """Raise unless a name stands for one of the tables that have these `options`, and its content is a table."""
+    _check_place(path, "outside of all tables", name, options, options)
+    checks.known(f"{path}, table", name, options)
+    if not isinstance(content, dict):
+        raise ArgumentError(f"{path}: {name} must be a table; write [{name}] on a line of its own.")
+
+
+def check_key(path: Path, table: str, key: str, options: Mapping[str, Iterable[str]]) -> None:
+    """Raise unless a key is one of the `options` of its table."""
+    _check_place(path, f"in [{table}]", key, options[table], options)
+    checks.known(f"{path}, key in [{table}]", key, options[table])
+
+
+def _check_place(
     path: Path, where: str, name: str, choices: Iterable[str], options: Mapping[str, Iterable[str]]
 ) -> None:
     """Raise if a name is none of `choices`, and one of the `options` of tables elsewhere in the file."""
@@ -182,12 +193,10 @@ def in_its_place(
 
 def option(path: Path, name: str, key: str, value: Any) -> Any:
     """One value of the table `name` in the file at `path`, as its dataclass takes it. **Raises:** as [`read`]."""
-    hints = typing.get_type_hints(TABLES[name])
-    kinds = {key: hints[key] for key in OPTIONS[name]}
-    in_its_place(path, f"in [{name}]", key, kinds, OPTIONS)
-    checks.known(f"{path}, key in [{name}]", key, kinds)
-    fitted = fit(value, kinds[key])
+    check_key(path, name, key, OPTIONS)
+    kind = typing.get_type_hints(TABLES[name])[key]
+    fitted = fit(value, kind)
     if fitted is None:
-        raise ArgumentError(f"{path}: {name}.{key} must be {spelled(kinds[key])}; got {value!r}.")
+        raise ArgumentError(f"{path}: {name}.{key} must be {spelled(kind)}; got {value!r}.")
     # A file is relative to the configuration, wherever it is run from.
     return str(path.parent / fitted) if key == "file" else fitted

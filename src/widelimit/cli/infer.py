@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from .. import checks
 from ..checks import ArgumentError
 from ..inference import Candidates, infer, read
 from ..results import inferred
@@ -96,13 +95,9 @@ def candidates_of(path: Path, folder: Path | None = None, **means: Any) -> Candi
     """
     document = config.document(path)
     for name, content in document.items():
-        config.in_its_place(path, "outside of all tables", name, _READ, _READ)
-        checks.known(f"{path}, table", name, _READ)
-        if not isinstance(content, dict):
-            raise ArgumentError(f"{path}: {name} must be a table; write [{name}] on a line of its own.")
+        config.check_table(path, name, content, _READ)
         for key in content:
-            config.in_its_place(path, f"in [{name}]", key, _READ[name], _READ)
-            checks.known(f"{path}, key in [{name}]", key, _READ[name])
+            config.check_key(path, name, key, _READ)
     own = document.pop("candidates", {})
     plain = {name: content for name, content in document.items() if name not in ("network", "rule")}
     configuration = config.configured(path, plain)
