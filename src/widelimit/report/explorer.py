@@ -226,7 +226,7 @@ def _written(values: xr.DataArray) -> str:
     return with_error(mean, error) if np.isfinite(mean) else "–"
 
 
-def _ended(point: _Shown, last: Any) -> str:
+def _ended(point: _Shown, last: int) -> str:
     """A point in words, and where it ended if that was not at its last step."""
     if point.outcome.status != "diverged":
         return named(point.at)

@@ -314,8 +314,8 @@ def _what_was_lost(result: xr.Dataset, most_unrecognised: float) -> tuple[str, f
         float(result[name].max()) if name in result and result[name].size else 0.0
         for name in ("unlearned_fraction", "unrecognised_fraction")
     )
-    per_cent = "a" if unlearned < 10 * _UNLEARNED else "ten"
     if unlearned > _UNLEARNED:
+        per_cent = "a" if unlearned < 10 * _UNLEARNED else "ten"
         return (
             f"Of the updates of a hidden matrix, {unlearned:.2g} of their power was outside the directions that are "
             f"kept: what was learned there is forgotten. Kernels can be off by more than {per_cent} per cent, and a "

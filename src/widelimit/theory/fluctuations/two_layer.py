@@ -91,6 +91,8 @@ def two_layer_fluctuations(
     recursion = _Recursion.of(net, task, feedback, optimizer, centred)
     _check_memory(recursion, task, steps)
     order = None if batches is None else batches.order(task.samples, steps + 1)
+    if batches is not None and batches.size == task.samples:  # in any order, all of them
+        order = None
     recorded: list[dict[str, dict[str, np.ndarray]]] = []
     with progress_bar(progress, total=steps + 1, desc="theory.two_layer_fluctuations", unit="step") as bar:
         for step in range(steps + 1):
