@@ -223,18 +223,25 @@ class Basis(eqx.Module):
         )
 
     def coordinates(self, x: Float[Array, "row source"]) -> Coordinates:
-        """The inner products of `x` with the basis as it stands."""
-        return Coordinates(overlap(x, self.lasting), overlap(x, self.passing))
+        """The coordinates of `x` in the basis as it stands.
+
+        Those in rows that pass are of what the lasting ones miss: rows of vectors that all but last are made of
+        rounding, and need not be orthogonal to them.
+        """
+        lasting = overlap(x, self.lasting)
+        return Coordinates(lasting, overlap(x - lasting @ self.lasting, self.passing))
 
     def missing(self, x: Float[Array, "row source"], coordinates: Coordinates) -> Float[Array, " row"]:
         """Mean square of what the vectors `x`, with these coordinates, have outside the basis.
 
         Of the vectors themselves: |x|² − |coordinates|² leaves √ε of a vector that lies within. What is below the floor
-        is none, as it is for vectors that are sent in training.
+        is none, as it is for vectors that are sent in training, of which each direction that would pass may have lost
+        so much.
         """
         outside = x - self.compose(coordinates)
         missing = jnp.mean(outside * outside, axis=1)
-        return jnp.where(missing > self.truncation.floor(jnp.mean(x * x, axis=1)), missing, 0)
+        lost = max(len(self.passing), 1) * self.truncation.floor(jnp.mean(x * x, axis=1))
+        return jnp.where(missing > lost, missing, 0)
 
     def compose(self, coordinates: Coordinates) -> Float[Array, "row source"]:
         """The vectors with these coordinates."""
