@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
 import types
 from pathlib import Path
@@ -20,7 +21,7 @@ import xarray as xr
 from helpers import flipped, launched, small_configuration, small_task
 
 import widelimit as wl
-from widelimit import memory
+from widelimit import interrupts, memory
 from widelimit.cli import main
 from widelimit.ensembles import cluster, grid, index
 from widelimit.ensembles.identity import program
@@ -405,6 +406,25 @@ def test_an_interrupted_sweep_keeps_what_is_done(folder, monkeypatch):
         here(interrupted, out=folder, rate=[1, 2, 3])
     assert caught.value.kept.startswith("1 of 3 points")
     assert wl.open_sweep(folder)["status"].values.tolist() == ["done", "to do", "to do"]
+
+
+def test_a_sweep_that_a_signal_ends_within_a_point_says_what_it_keeps(folder, monkeypatch):
+    """Compiled code looks at no signals: the command ends at once, and what was computed before is not forgotten."""
+    never, number = threading.Event(), signal.SIGTERM
+
+    def busy(rate, seed=0):
+        if rate == 2:
+            os.kill(os.getpid(), number)
+            never.wait()
+        return swept.decay(rate)
+
+    busy.__module__, busy.__qualname__ = "swept", "busy"
+    monkeypatch.setattr(swept, "busy", busy, raising=False)
+    for rates in ([1, 2, 3], [1, 2]):  # the second finds what the first has left
+        with pytest.raises(interrupts.Interrupted) as caught:
+            interrupts.run(lambda rates=rates: here(busy, out=folder, rate=rates))
+        assert caught.value.kept.startswith(f"1 of {len(rates)} points")
+    never.set()
 
 
 # --- Results

@@ -182,7 +182,7 @@ def run(work: Callable[[], int]) -> int:
         threading.stack_size(before)
     if errors:
         if session.number is not None and isinstance(errors[0], KeyboardInterrupt):
-            raise Interrupted(session.number, session.kept or getattr(errors[0], "kept", "")) from errors[0]
+            raise Interrupted(session.number, getattr(errors[0], "kept", "") or session.kept) from errors[0]
         raise errors[0]
     if session.number is not None and codes[0] == 0:
         raise Interrupted(session.number, session.kept)
@@ -204,6 +204,13 @@ def kept(sentence: str) -> None:
     session = _session.get()
     if session is not None:
         session.let_go(sentence)
+
+
+def so_far(sentence: str) -> None:
+    """What is in files by now, as the sentence says, for an interruption to tell; what is held stays so."""
+    session = _session.get()
+    if session is not None:
+        session.kept = sentence
 
 
 @contextlib.contextmanager

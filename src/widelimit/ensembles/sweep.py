@@ -15,7 +15,7 @@ import xarray as xr
 from .. import checks, formatting
 from ..checks import ArgumentError
 from ..faults import SweepWarning
-from ..interrupts import Interrupted
+from ..interrupts import Interrupted, so_far
 from ..progress import progress_bar
 from ..results import summary
 from . import cluster, grid, index, points
@@ -210,15 +210,20 @@ def complete(
     **Raises:** `KeyboardInterrupt` on Ctrl-C, which says how many points are in the folder.
     """
     total = len(outcomes)
+
+    def kept() -> str:
+        count = sum(outcome.status in ("done", "diverged") for outcome in outcomes.values())
+        return f"{count} of {total} points are in {folder}, and the same command goes on." if count else ""
+
+    so_far(kept())
     try:
         with progress_bar(progress, total=total, initial=total - len(left), desc=description, unit="point") as bar:
             for job, outcome in cluster.computed(left, folder, means) if left else ():
                 outcomes[job.digest] = outcome
+                so_far(kept())
                 bar.update(1)
     except KeyboardInterrupt as interruption:
-        count = sum(outcome.status in ("done", "diverged") for outcome in outcomes.values())
-        sentence = f"{count} of {total} points are in {folder}, and the same command goes on."
-        raise Interrupted(getattr(interruption, "code", 130) - 128, sentence) from interruption
+        raise Interrupted(getattr(interruption, "code", 130) - 128, kept()) from interruption
 
 
 def completed(
