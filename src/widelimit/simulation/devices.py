@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .. import checks
 from ..checks import ArgumentError
+from ..threads import not_put_aside
 from .state import Settings, State
 
 Tree = TypeVar("Tree")
@@ -70,6 +71,8 @@ class Devices:
         """The settings and the state of a group, laid out over the devices; as they are where there is one device."""
         if len(self) == 1:
             return settings, state
+        if jax.process_count() > 1 and self.each[0].platform == "cpu":
+            not_put_aside()
         shares = self.shares(replicates, particles)
         mesh = Mesh(np.array(self.each[: math.prod(shares)]).reshape(shares), ("replicate", "particle", "copy"))
 
