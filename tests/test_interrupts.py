@@ -300,6 +300,21 @@ def test_what_an_interruption_says_is_kept_is_said():
     assert caught.value.kept == "3 of 5 points are in a folder."
 
 
+def test_an_interruption_tells_what_was_kept_last():
+    never = threading.Event()
+
+    def work():
+        interrupts.kept("figure 1 is written.")
+        interrupts.so_far("")
+        signalled()
+        never.wait()
+
+    with pytest.raises(interrupts.Interrupted) as caught:
+        interrupts.run(work)
+    assert caught.value.kept == "figure 1 is written."
+    never.set()
+
+
 def test_results_that_were_interrupted_say_so(short_run):
     run = json.loads(short_run.attrs["configuration"])
     last = run["steps"] // run["record_every"] * run["record_every"]

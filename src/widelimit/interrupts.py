@@ -207,9 +207,12 @@ def kept(sentence: str) -> None:
 
 
 def so_far(sentence: str) -> None:
-    """What is in files by now, as the sentence says, for an interruption to tell; what is held stays so."""
+    """What is in files by now, as the sentence says, for an interruption to tell; what is held stays so.
+
+    What was said before stands if the sentence is empty.
+    """
     session = _session.get()
-    if session is not None:
+    if session is not None and sentence:
         session.kept = sentence
 
 
