@@ -51,6 +51,11 @@ def greedy(rate, folder):
     return decay(rate)
 
 
+def at_widths(rate, widths=(20, 40)):
+    """Several runs as one result, along labels that are the function's own."""
+    return wl.combine({width: decay(rate + 1 / width) for width in widths}, "width")
+
+
 def at_times(scale):
     """Recorded at times of its own."""
     return wl.result(time=scale * np.arange(3.0), step=np.arange(3), loss=np.ones((1, 3)))

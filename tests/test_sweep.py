@@ -430,6 +430,60 @@ def test_a_sweep_that_a_signal_ends_within_a_point_says_what_it_keeps(folder, mo
 # --- Results
 
 
+def test_labels_of_results_are_kept_and_met_by_label(folder):
+    here(swept.at_widths, out=folder, rate=[0.5, 1.0], widths=[(20, 40)])
+    here(swept.at_widths, out=folder, rate=[0.5, 1.0], widths=[(40, 80)])
+    opened = wl.open_sweep(folder)
+    assert opened["width"].values.tolist() == [20, 40, 80]
+    first, second = (opened["loss"].sel(rate=1.0).isel(widths=place) for place in (0, 1))
+    assert np.array_equal(first.sel(width=40), swept.at_widths(1.0)["loss"].sel(width=40))
+    assert np.array_equal(first.sel(width=40), second.sel(width=40))
+    assert first.sel(width=80).isnull().all()
+    assert second.sel(width=20).isnull().all()
+
+
+def corrected(folder):
+    """A sweep of fluctuations, whose results have their quantities along `measure`, and one of its points by itself."""
+    net, task = [wl.MLP(1, wl.Linear(), richness=g) for g in (0.5, 1.0)], wl.datasets.sphere(3, 4)
+    here(wl.theory.two_layer_fluctuations, out=folder, net=net, task=task, optimizer=wl.SGD(0.1), steps=3)
+    return wl.theory.two_layer_fluctuations(net[1], task, optimizer=wl.SGD(0.1), steps=3)
+
+
+def test_swept_corrections_are_used_as_single_ones_are(folder):
+    single, opened = corrected(folder), wl.open_sweep(folder).sel(richness=1.0)
+    for measure in ("limit", "shift", "variance"):
+        assert np.array_equal(opened["ntk"].sel(measure=measure), single["ntk"].sel(measure=measure))
+    wanted = wl.width_for(0.1, of="ntk", corrections=single)
+    assert wl.width_for(0.1, of="ntk", corrections=opened) == wanted
+
+
+def kernel_on_page(page, point, name):
+    """What the script of the page reads of a kernel: (frame, row, column)."""
+    data = json.loads(re.search(r'id="sweep-data">(.*?)</script>', page, re.S)[1])
+    described = data["points"][point]
+    kernel, size = described["kernels"][name], len(described["samples"])
+    numbers = np.frombuffer(base64.b64decode(kernel["data"]), "<i2") * kernel["scale"]
+    return numbers.reshape(kernel["frames"], size, size)
+
+
+def test_the_page_of_swept_corrections_shows_the_limit(folder):
+    single = corrected(folder)
+    page = explorer(folder)
+    shown, limit = kernel_on_page(page, 1, "ntk"), single["ntk"].sel(measure="limit").values
+    samples = json.loads(re.search(r'id="sweep-data">(.*?)</script>', page, re.S)[1])["points"][1]["samples"]
+    assert np.allclose(shown, limit[:, samples][:, :, samples], atol=1e-3)
+    assert "Of expansions in 1/N the limit is shown" in page
+
+
+def test_what_a_page_has_no_place_for_is_said(folder):
+    here(swept.at_widths, out=folder, rate=[0.5, 1.0])
+    page = explorer(folder)
+    data = json.loads(re.search(r'id="sweep-data">(.*?)</script>', page, re.S)[1])
+    assert data["points"][0]["kernels"] == {}
+    assert "loss" not in data["quantities"]
+    assert "What results hold along width is not shown" in page
+
+
 def test_opened_sweeps_hold_what_points_hold(folder):
     here(out=folder, rate=[0.5, 1.0], seed=[0, 1])
     opened = wl.open_sweep(folder)

@@ -27,8 +27,8 @@ from .points import Outcome
 
 Key = tuple[Label, ...]
 
-_LABELLED = ("replicate", "layer", "layer2", "matrix", "weight", "sweep", "step", "step2")
-"""Dimensions along which points may differ: what one of them lacks is missing there."""
+_SAMPLES = ("recorded_sample", "recorded_sample2")
+"""Labelled dimensions along which points of one Dataset may not differ."""
 
 
 def open_sweep(folder: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
@@ -38,10 +38,10 @@ def open_sweep(folder: str | os.PathLike[str]) -> xr.Dataset | xr.DataTree:
         sweep["loss"].sel(rule="Hebbian", richness=0.3)
 
     A point that failed or is still to do is missing (NaN), and so is what a point lacks: steps after a divergence,
-    layers, replicates. `time` has the swept dimensions too where points have recorded other times, as with other step
-    sizes; what a result holds of its task has them where the tasks differ. The coordinates `status` ("done",
-    "diverged", "failed", "to do") and `seconds` say how each point went. Of one point that is selected,
-    `results.configuration` says what it was computed from.
+    layers, replicates, and whatever else has labels. `time` has the swept dimensions too where points have recorded
+    other times, as with other step sizes; what a result holds of its task has them where the tasks differ. The
+    coordinates `status` ("done", "diverged", "failed", "to do") and `seconds` say how each point went. Of one point
+    that is selected, `results.configuration` says what it was computed from.
 
     Where points have other numbers of samples, outputs, neurons or the like, the result is an `xarray.DataTree`, with a
     Dataset for each shape: its groups are named "samples=10", by the settings in which the shapes differ.
@@ -91,7 +91,7 @@ def _key(held: Index, at: Mapping[str, Label]) -> Key:
 
 def _shape(run: xr.Dataset) -> tuple[Any, ...]:
     """What has to be the same in all points of one Dataset."""
-    sizes = {dim: size for dim, size in run.sizes.items() if dim not in _LABELLED or dim not in run.coords}
+    sizes = {dim: size for dim, size in run.sizes.items() if dim not in _labelled(run)}
     axes = {name: values.dims for name, values in run.data_vars.items()}
     shared = {name for name, dims in axes.items() if set(dims) & {"sample", "test_sample", "recorded_sample"}}
     recorded = run["recorded_sample"].values.tolist() if "recorded_sample" in run.coords else None
@@ -99,6 +99,11 @@ def _shape(run: xr.Dataset) -> tuple[Any, ...]:
     # outputs and positions of a task decide.
     outputs = sorted({str(dim) for name in shared for dim in axes[name]} & {"output_unit", "position", "neuron"})
     return tuple(sorted(sizes.items())), tuple(outputs), str(recorded)
+
+
+def _labelled(run: xr.Dataset) -> list[str]:
+    """The dimensions along which points may differ: what one of them lacks is missing there."""
+    return [str(dim) for dim in run.dims if dim in run.coords and dim not in _SAMPLES]
 
 
 def _tree(held: Index, runs: dict[Key, xr.Dataset], shapes: dict[Key, Any], states: dict[Key, Outcome]) -> xr.DataTree:
@@ -146,8 +151,8 @@ def _dataset(
 ) -> xr.Dataset:
     """Points of one shape, along their dimensions."""
     keys = list(itertools.product(*dims.values()))
-    labels = {name: _union([run[name].values for run in runs.values() if name in run.coords]) for name in _LABELLED}
-    labels = {name: values for name, values in labels.items() if values is not None}
+    labelled = dict.fromkeys(dim for run in runs.values() for dim in _labelled(run))
+    labels = {dim: _union([run[dim].values for run in runs.values() if dim in run.coords]) for dim in labelled}
     variables: dict[str, xr.Variable] = {}
     for name in dict.fromkeys(str(name) for run in runs.values() for name in run.data_vars):
         each = {key: run[name] for key, run in runs.items() if name in run}
@@ -162,7 +167,7 @@ def _dataset(
         coordinates["time"] = one if agree.all() else times
     first = next(iter(runs.values()))
     if "recorded_sample" in first.coords:
-        coordinates |= {name: first[name] for name in ("recorded_sample", "recorded_sample2") if name in first.coords}
+        coordinates |= {name: first[name] for name in _SAMPLES if name in first.coords}
     coordinates |= {dim: (dim, np.asarray(each)) for dim, each in dims.items()}
     if POINT in dims:
         coordinates |= {dim: (POINT, np.asarray(each)) for dim, each in held.along_points.items()}
@@ -171,7 +176,10 @@ def _dataset(
     seconds = np.array([states[key].seconds if key in runs else np.nan for key in keys])
     coordinates["status"] = (tuple(dims), status.reshape(sizes))
     coordinates["seconds"] = (tuple(dims), seconds.reshape(sizes))
-    described = {
+    of_all = {
+        name: value for name, value in first.attrs.items() if all(run.attrs.get(name) == value for run in runs.values())
+    }
+    described = of_all | {
         "schema": SCHEMA,
         "versions": first.attrs.get("versions", "{}"),
         "configuration": json.dumps({"dims": list(dims), "runs": _configurations(dims, runs)}),
@@ -179,8 +187,10 @@ def _dataset(
     return xr.Dataset(variables, coordinates, described)
 
 
-def _union(each: Sequence[np.ndarray]) -> np.ndarray | None:
-    return np.unique(np.concatenate(each)) if each else None
+def _union(each: Sequence[np.ndarray]) -> np.ndarray:
+    """All labels: numbers in order, words as they come."""
+    labels = np.concatenate(each)
+    return np.unique(labels) if labels.dtype.kind in "iuf" else np.array(list(dict.fromkeys(labels.tolist())))
 
 
 def _stacked(

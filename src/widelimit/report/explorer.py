@@ -19,6 +19,8 @@ from ..ensembles.points import Outcome, result_path
 from ..formatting import number, with_error
 from ..plots import parts
 from ..results import observables, of_recorded_samples
+from ..results.combined import run_dims
+from ..results.expansions import is_expansion
 from ..results.legal import check
 from ..results.registry import IMAGES
 from . import kernels, markup, series
@@ -55,6 +57,14 @@ class _Shown:
         curves |= {f"corr(g, g̃), {layer}": each for layer, each in series.gradient_alignments(self.result).items()}
         in_time = {name: series.in_time(self.result, values) for name, values in curves.items()}
         return {name: values for name, values in in_time.items() if set(values.dims) <= {"replicate", "step"}}
+
+
+def _of_one_run(result: xr.Dataset) -> xr.Dataset:
+    """Of an expansion in 1/N the limit; of several runs, or of what a function of one's own adds, what all share."""
+    if is_expansion(result):
+        result = result.sel(measure="limit", drop=True)
+    several = set(run_dims(result))
+    return result.drop_vars([name for name, values in result.data_vars.items() if several & set(values.dims)])
 
 
 @dataclass(frozen=True)
@@ -106,12 +116,14 @@ def explorer(folder: str | os.PathLike[str], *, title: str | None = None) -> str
             f"{folder} holds {len(held.points)} points, and a page takes {MOST_POINTS}: select from what "
             "widelimit.open_sweep returns."
         )
-    shown = []
+    shown, said = [], []
     for digest, at in held.points.items():
         result = None
         if outcomes[digest].status in ("done", "diverged"):
-            result = of_recorded_samples(xr.open_dataset(result_path(place, digest), engine="h5netcdf"))
+            result = xr.open_dataset(result_path(place, digest), engine="h5netcdf")
             check(result)
+            said += [sentence for sentence in _left_out(result) if sentence not in said]
+            result = _of_one_run(of_recorded_samples(result))
         shown.append(_Shown(at, outcomes[digest], result))
     first = [point for point in shown if point.result is not None]
     if not first:
@@ -126,7 +138,7 @@ def explorer(folder: str | os.PathLike[str], *, title: str | None = None) -> str
         "explorer.js",
         title=_title(held) if title is None else title,
         lead=_lead(held, shown),
-        said=_said(having, bounds),
+        said=[*_said(having, bounds), *said],
         kernels=bounds.frames > 0 and images > 0,
         failed=[(named(point.at), point.outcome.reason) for point in shown if point.outcome.status == "failed"][:50],
         data=data,
@@ -243,6 +255,14 @@ def _lead(held: Index, shown: Sequence[_Shown]) -> str:
     sizes = ", ".join(f"{dim} ({len(labels)})" for dim, labels in held.dims.items())
     states = [(state, sum(point.outcome.status == state for point in shown)) for state in _STATES]
     return f"{len(shown)} points over {sizes}: {', '.join(f'{count} {state}' for state, count in states if count)}."
+
+
+def _left_out(result: xr.Dataset) -> list[str]:
+    """What a result holds that the page has no place for."""
+    if is_expansion(result):
+        return ["Of expansions in 1/N the limit is shown; widelimit.open_sweep has the rest."]
+    several = " and ".join(run_dims(result))
+    return [f"What results hold along {several} is not shown; widelimit.open_sweep has it."] if several else []
 
 
 _STATES = ("done", "diverged", "failed", "to do")
