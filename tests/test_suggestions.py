@@ -107,6 +107,31 @@ def test_no_loss_rises_at_the_suggestion(task, rule, nonlinearity, richness, opt
 
 
 @pytest.mark.parametrize(
+    ("task", "richness", "momentum"),
+    [
+        (lambda: wl.datasets.sphere(8, 12), 5.0, 0.9),
+        pytest.param(lambda: wl.datasets.sphere(8, 12), 5.0, 0.0, marks=pytest.mark.slow),
+        pytest.param(
+            lambda: wl.datasets.digits(100, 0, classes=range(10), loss=wl.SoftmaxCrossEntropy()),
+            3.0,
+            0.9,
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=("sphere", "sphere without momentum", "ten classes by entropy"),
+)
+def test_deep_and_rich_networks_that_differ_agree_on_a_step_that_learns(task, richness, momentum):
+    """What one of them takes, others do not; and a kernel that blew up at too large a step bounds no smaller one."""
+    net, task = wl.MLP(5, wl.Tanh(), richness), task()
+    optimizer = wl.SGD(wl.suggest_step_size(net, task, momentum=momentum), momentum)
+    record = wl.Record(every=50, kernels=())
+    run = wl.train(net, task, width=200, optimizer=optimizer, steps=200, replicates=16, seed=11, record=record)
+    start = run["loss"].isel(step=0)
+    assert np.all(run["highest_loss"] < 1.05 * start)
+    assert np.all(run["loss"].isel(step=-1) < 0.5 * start)
+
+
+@pytest.mark.parametrize(
     ("task", "rule", "nonlinearity", "richness"),
     [
         ("circle", "gd", wl.ReLU(), 10.0),

@@ -42,7 +42,11 @@ _LOOKS = 8
 
 _MOST_STEPS, _MOST_TRIALS = 2000, 16
 _NETWORKS_AGREE = 12
-"""Networks that have to agree where the loss of one rose at larger steps and the rule follows no gradient."""
+"""Networks that have to agree where the loss of one rose at larger steps, or its kernel grew by a factor."""
+_GROWS = 4
+"""This factor, along a gradient: training is so rich that networks differ."""
+_JUMP = 4
+"""A kernel that grew because steps were too large says little of smaller ones: a step size is lowered by no more."""
 _RISE = 1.05
 """A loss that exceeds its start by this factor has risen."""
 
@@ -70,10 +74,10 @@ def suggest_step_size(
     K grows as features are learned, many times over where training is rich. A network of 128 neurons a layer therefore
     tries the step size, for 252 steps or until its loss is a hundredth, and the step size is lowered until its loss
     never exceeds its start by 5 %, and η λ stays below half of 2(1 + β) (below `safety` times it, if that is more) for
-    the largest |λ| of its K(t) ∂²ℓ/∂f² all along. Where its loss rose at larger steps and the rule follows no
-    gradient, eleven other networks try the result, because such a rise has no bound and they differ in it. Of a task
-    with more than 200 samples the network learns as many, by larger steps in proportion. It takes seconds, most of them
-    to compile its step.
+    the largest |λ| of its K(t) ∂²ℓ/∂f² all along. Where its loss rose at larger steps, which without a gradient has no
+    bound, or K grows fourfold along a gradient, eleven other networks try the result, because they differ in it. Of a
+    task with more than 200 samples the network learns as many, by larger steps in proportion. It takes seconds, most of
+    them to compile its step.
 
     **Arguments:** as for `train`; `safety` in (0, 1]; `pilot`: whether to try the step size; `seed` of the small
     networks; `progress` shows bars, by default on a terminal only.
@@ -219,18 +223,21 @@ class _Trials:
             if not (gradient or stable):  # so small that the time of the rise is out of reach
                 break
             if size * trial.growth <= 1.001 * limit:
-                # Without a gradient a loss that begins to rise has no bound, and networks differ in when it does.
-                if gradient or not rises or self.others_agree(size, until, turns):
+                alone = not rises and (trial.growth < _GROWS or not gradient)
+                if alone or self.others_agree(size, until, turns):
                     return size, None
                 size /= 2
                 continue
-            size = limit / trial.growth
+            size = max(limit / trial.growth, size / _JUMP)
         if stable or not rises:
             return size, None
         return size if gradient else first, rises[-1]
 
     def others_agree(self, size: float, until: float, turns: Iterator[None]) -> bool:
-        """Whether the loss rises in no other network either, in runs of one size up to the time `until`."""
+        """Whether the loss rises in no other network either, in runs of one size up to the time `until`.
+
+        Networks differ in when a loss begins to rise, which without a gradient has no bound.
+        """
         others = zip(range(1, _NETWORKS_AGREE), turns, strict=False)
         return all(self.run(size, until, replicate).rose_at is None for replicate, _ in others)
 
