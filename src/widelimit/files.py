@@ -71,6 +71,10 @@ def _write(path: str | os.PathLike[str], place: Path, content: bytes | memoryvie
             os.replace(name, place)
         else:
             _place(name, place, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # as of a disk that is full
+            error.filename = os.fspath(path)
+        raise
     finally:
         Path(name).unlink(missing_ok=True)
 
