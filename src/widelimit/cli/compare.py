@@ -42,15 +42,16 @@ class Compare:
         a, b = results.load(self.a), results.load(self.b)
         at_times, over_run = distances.compare(a, b), distances.compare(a, b, over_run=True)
         sides = [(side, f"{path}: {_described(run)}") for side, path, run in (("a", self.a, a), ("b", self.b, b))]
+        path, code = None, 0
+        if self.out is not None:
+            named = at_times.assign_attrs(file_a=str(self.a), file_b=str(self.b))
+            path, code = destinations.keep(named, self.out, self.overwrite)
         print("\n".join(summary.aligned(sides + _cautions(a, b))) + "\n")
         print("\n".join(lines(at_times, over_run)))
-        print("\n".join(notes(a, b, at_times, over_run)), flush=True)
-        if self.out is not None:
-            at_times = at_times.assign_attrs(file_a=str(self.a), file_b=str(self.b))
-            path, code = destinations.keep(at_times, self.out, self.overwrite)
+        print("\n".join(notes(a, b, at_times, over_run)))
+        if path is not None:
             print(f"Saved in {path}; xarray.load_dataset opens it.")
-            return code
-        return 0
+        return code
 
 
 def lines(at_times: xr.Dataset, over_run: xr.Dataset) -> list[str]:

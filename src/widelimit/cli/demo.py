@@ -53,9 +53,10 @@ class Demo:
         result = combine(complete, ("rule", "width")).map(
             lambda values: values.astype("float32") if values.dtype == "float64" else values, keep_attrs=True
         )
-        print("\n".join(comparison.lines(result)), flush=True)
+        # Saved before anything is printed: whoever reads that may have stopped, and what it is written to may be full.
         file, rescued = destinations.keep(result, file, self.overwrite)
         picture, elsewhere = draw(plots.comparison(result), picture, self.overwrite)
+        print("\n".join(comparison.lines(result)))
         print(f"\nSaved in {file}, drawn in {picture}. To go on in Python:")
         print(f'  runs = widelimit.load("{file}"); runs["loss"].sel(rule="{result["rule"].values[0]}", width=math.inf)')
         return code or rescued or elsewhere or (DIVERGED if diverged(caught) else 0)

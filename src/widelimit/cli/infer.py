@@ -82,8 +82,8 @@ class Infer:
         }
         with warnings_said(), compiled.kept():
             posterior = infer(recording, candidates, **options)
-        print("\n".join(inferred.lines(posterior)), flush=True)
         path, code = destinations.keep(posterior, self.out, self.overwrite)
+        print("\n".join(inferred.lines(posterior)))
         print(f"Saved in {path}; `widelimit show {path}` draws it.")
         return code
 
