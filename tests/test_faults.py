@@ -1,6 +1,8 @@
 """Commands that are killed, and disks that are full: whole files or none, and nothing lost that had been finished."""
 
 import contextlib
+import errno
+import io
 import json
 import math
 import os
@@ -21,6 +23,7 @@ from helpers import launched, said_by, small_configuration
 import widelimit as wl
 from widelimit import files, paper
 from widelimit.cli import demonstration, main
+from widelimit.progress import announced, announcing_bar, progress_bar
 from widelimit.results.netcdf import read
 
 SHORT = small_configuration(300)
@@ -370,4 +373,107 @@ def test_a_stream_that_is_full(stream, tmp_path):
         said = process.communicate(timeout=60)
     assert process.returncode == 2
     if stream == "stdout":
-        assert said[1] == "widelimit: No space left on device.\n"
+        assert said[1] == f"widelimit: {UNWRITTEN}.\n"
+
+
+UNWRITTEN = "The standard output cannot be written to: No space left on device"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_output_is_named_with_what_is_in_files(unbuffered, folder, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with open("/dev/full", "w") as file:
+        process = start(folder, "compare", "a.nc", "b.nc", "--out", "apart.nc", stdout=file)
+        said = said_by(process)
+    assert (process.returncode, said) == (2, f"widelimit: {UNWRITTEN}; apart.nc is written.\n")
+    whole(folder / "apart.nc")
+
+
+class Stopped(io.StringIO):
+    """An output that nobody reads any more, or that is full."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+    def fileno(self):
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize(
+    ("error", "code"), [(BrokenPipeError(errno.EPIPE, "Broken pipe"), 0), (OSError(errno.ENOSPC, "Full"), 2)]
+)
+def test_what_cannot_be_printed_is_written(error, code, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "stdout", Stopped(error))
+    assert main(["demo", "--quick", "--out", "out"]) == code
+    assert ("The standard output cannot be written to: Full; " in capsys.readouterr().err) == (code == 2)
+    for name in ("demo.nc", "demo.png"):
+        whole(folder / "out" / name)
+
+
+def without(closed, folder, *arguments):
+    """Run a command by a shell that closes some of its standard streams, as `>&- 2>&-`."""
+    words = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "widelimit", *arguments]
+    process = launched(words, folder, stderr=subprocess.PIPE)
+    return process, said_by(process)
+
+
+needs_shell = pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+
+
+@needs_shell
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_not_missed(closed, folder):
+    process, said = without(closed, folder, "compare", "a.nc", "b.nc", "--out", "apart.nc")
+    assert (process.returncode, said) == (0, "")
+    whole(folder / "apart.nc")
+
+
+@needs_shell
+def test_nothing_is_said_on_the_output_for_want_of_a_standard_error(folder):
+    process, _ = without("2>&-  >said.txt", folder, "show", "nowhere.nc")
+    assert process.returncode == 2
+    assert (folder / "said.txt").read_text() == ""
+
+
+OPENED = """
+import os, subprocess, sys
+from widelimit.streams import open_closed
+open_closed()
+print("said", file=sys.stderr)
+subprocess.run([sys.executable, "-c", "import sys; print(sys.stderr.fileno())"], check=True)
+numbers = [stream.fileno() for stream in (sys.stdin, sys.stdout, sys.stderr)]
+sys.exit(numbers != [0, 1, 2] or os.open(os.devnull, os.O_RDONLY) <= 2)
+"""
+
+
+@needs_shell
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_what_is_opened_later_is_no_standard_stream(closed, tmp_path):
+    process = launched(["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", OPENED], tmp_path)
+    assert process.wait(60) == 0
+
+
+def test_without_a_standard_error_there_is_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    for bar in (progress_bar(True, total=2), progress_bar(None, total=2), announcing_bar(True, 1, total=2)):
+        with bar:
+            bar.start_t = 0.0  # long ago
+            bar.update(1)
+            bar.refresh()
+    assert list(announced(["one", "two"], "rule", lambda sentence: None)) == ["one", "two"]
+
+
+def test_an_error_of_a_full_disk_names_the_file(folder, full, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    (full / "rest").write_bytes(b"a" * 24000)
+    (folder / "grid.toml").write_text(SHORT + '[sweep]\n"run.seed" = [0, 1]\n', encoding="utf-8")
+    assert main(["sweep", "grid.toml", "--out", str(full / "sweep"), "--workers", "0", "--run.steps", "100"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"widelimit: No space left on device: {full / 'sweep'}")

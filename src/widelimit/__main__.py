@@ -7,10 +7,12 @@ import os
 import sys
 
 from .interrupts import ignore, raised
+from .streams import open_closed
 
 
 def main() -> int:
     """Run the command line, and return its exit code; Ctrl-C is one line, also while the program is being imported."""
+    open_closed()
     with raised():
         try:
             from .cli import main as command_line

@@ -216,6 +216,12 @@ def so_far(sentence: str) -> None:
         session.kept = sentence
 
 
+def told() -> str:
+    """What there is in files by now, as [`kept`] or [`so_far`] have last said it within [`run`]."""
+    session = _session.get()
+    return "" if session is None else session.kept
+
+
 @contextlib.contextmanager
 def saving() -> Iterator[None]:
     """A context that no signal cuts short within [`run`]."""

@@ -18,7 +18,7 @@ _PATIENCE = 20.0  # seconds after which it is told from a part of the steps betw
 
 def progress_bar(progress: bool | None, **options: Any) -> tqdm:
     """A bar that appears after a second; shown if `progress`, hidden if not, and on a terminal only if None."""
-    return tqdm(delay=1.0, disable=None if progress is None else not progress, **options)
+    return tqdm(delay=1.0, disable=_hidden(progress), **options)
 
 
 def announcing_bar(progress: bool | None, every: int, **options: Any) -> tqdm:
@@ -28,7 +28,14 @@ def announcing_bar(progress: bool | None, every: int, **options: Any) -> tqdm:
     two updates, which compile what is recorded and what is not. Nothing is computed for it. Recorded steps cost more
     than others, so that it waits for all from one record to the next, but for 20 s at the most.
     """
-    return _AnnouncingBar(every, delay=1.0, disable=None if progress is None else not progress, **options)
+    return _AnnouncingBar(every, delay=1.0, disable=_hidden(progress), **options)
+
+
+def _hidden(progress: bool | None) -> bool | None:
+    """Whether a bar is not drawn; None where that is so unless there is a terminal."""
+    if sys.stderr is None:  # as of a process that was started with its standard error closed
+        return True
+    return None if progress is None else not progress
 
 
 class _AnnouncingBar(tqdm):
@@ -68,7 +75,7 @@ class _AnnouncingBar(tqdm):
 
 def announced(names: Sequence[str], unit: str, say: Callable[[str], None]) -> Iterator[str]:
     """Go through named pieces of work under one bar; where no bar can be drawn, each is said before it begins."""
-    with tqdm(total=len(names), unit=unit, disable=None) as bar:
+    with tqdm(total=len(names), unit=unit, disable=_hidden(None)) as bar:
         for place, name in enumerate(names):
             bar.set_description(name)
             if bar.disable:

@@ -8,16 +8,18 @@ saved; 4 a file that was named could not be written, and what it was to hold is 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import tyro
 
-from .. import __version__
+from .. import __version__, streams
 from ..checks import ArgumentError
 from ..interrupts import run
 from . import destinations
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     **Arguments:** `arguments`, without the name of the program; those of this process unless given.
     """
+    streams.open_closed()
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # The words of this library hold Greek letters, which a terminal of another encoding shall not choke on.
     for stream in (sys.stdout, sys.stderr):
@@ -64,16 +67,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # because of preferences that no processor lists. What does go wrong there is raised.
     if os.environ.get(_LOGGED, "1") == "1":  # which jax itself sets, also for the processes that it starts
         os.environ[_LOGGED] = "3"
+    with contextlib.redirect_stdout(cast(Any, streams.Output(sys.stdout))):
+        return _code(arguments)
+
+
+def _code(arguments: list[str]) -> int:
+    """Run one command, and say in a sentence what went wrong; returns the exit code."""
     try:
         if arguments == ["--version"]:
-            print(f"widelimit {__version__}")
-            code = 0
-        elif arguments[0] not in COMMANDS:
-            code = _help(arguments)
-        else:
-            code = run(lambda: _run(*arguments))
-        sys.stdout.flush()  # what it is written to may be full, too
-        return code
+            return _printed(_version)
+        if arguments[0] not in COMMANDS:
+            return _printed(lambda: _help(arguments))
+        return run(lambda: _printed(lambda: _run(*arguments)))
     except (ArgumentError, FileNotFoundError, FileExistsError) as error:
         say(str(error))
         return MISTAKE
@@ -81,6 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has stopped, as in `widelimit show run.nc | head`; the interpreter shall not complain.
         silence(sys.stdout)
         return 0
+    except streams.OutputError as error:
+        silence(sys.stdout)
+        say(f"The standard output cannot be written to: {error.strerror}{f'; {error.kept}' if error.kept else '.'}")
+        return MISTAKE
     except OSError as error:
         try:
             sys.stdout.flush()
@@ -92,6 +101,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = getattr(interruption, "kept", "")
         say(f"Interrupted; {kept}" if kept else "Interrupted before there was anything to keep.")
         return getattr(interruption, "code", INTERRUPTED)
+
+
+def _printed(work: Callable[[], int]) -> int:
+    """What `work` returns, once all that it printed is written: what it is written to may be full, too."""
+    try:
+        code = work()
+    except SystemExit:  # in which a help ends
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _version() -> int:
+    print(f"widelimit {__version__}")
+    return 0
 
 
 def _help(arguments: list[str]) -> int:
