@@ -200,6 +200,21 @@ def test_several_changes_where_none_is_enough(task, free):
     assert planned(task, **options).advice == ()
 
 
+def test_networks_where_the_limit_does_not_fit_at_all():
+    random = np.random.default_rng(0)
+    large = wl.Task(random.normal(size=(1500, 64)), np.eye(10)[random.integers(0, 10, 1500)])
+    plan = wl.plan(wl.MLP(3, wl.Tanh()), large, wl.FeedbackAlignment(0.5), optimizer=wl.SGD(0.001), steps=20)
+    assert not plan.fits
+    assert "extrapolate in 1/N" in plan.advice[0]
+
+
+def test_images_for_which_the_limit_has_no_room_are_told_so():
+    """Nobody asked for a number of particles: what is named is the width."""
+    images = wl.Task(np.ones((20, 28, 28, 1)), np.ones(20))
+    with pytest.raises(wl.ArgumentError, match=r"^width: at infinite width 20 samples of 784 positions"):
+        wl.plan(wl.CNN(2, wl.Tanh()), images, optimizer=wl.SGD(0.001), steps=20)
+
+
 def test_a_long_run_that_mostly_records_is_told_so(task):
     plan = planned(task, steps=1000)
     slow = dataclasses.replace(plan, recorded_step_seconds=1.0, step_seconds=0.01, replicates=1)

@@ -115,3 +115,18 @@ def test_two_sends_through_one_matrix_are_one_send_of_the_sum():
         assert_agree_statistically(
             twice[name].isel(last), once[name].isel(last).mean("replicate").values, resolution=0.04
         )
+
+
+class TeachesTheNetwork(wl.Rule):
+    """Lets a matrix of the network learn by itself, which it cannot."""
+
+    def pseudo_gradient(self, view, layer, above):
+        signal = view.pulled_back(layer, view.weights[layer].backward(above), above)
+        view.weights[layer].learn(above, view.features[layer])
+        return signal
+
+
+@pytest.mark.parametrize("width", [20, wl.Infinite(500)])
+def test_matrices_of_the_network_learn_by_pseudo_gradients_alone(width):
+    with pytest.raises(wl.ArgumentError, match=r"TeachesTheNetwork calls learn on a matrix of view\.weights"):
+        wl.train(wl.MLP(2, wl.Tanh()), small_task(), TeachesTheNetwork(), width=width, optimizer=wl.SGD(0.1), steps=2)

@@ -99,6 +99,11 @@ def backward_pass(rule: Rule, view: View) -> tuple[Float[Array, "row neuron"], .
     for layer in range(view.hidden_layers, 0, -1):
         above = _signal(rule, view, layer, above)
         signals.insert(0, above)
+    if any(weights.updates for weights in view.weights):
+        raise ArgumentError(
+            f"rule: {type(rule).__name__} calls learn on a matrix of view.weights, which learns by the pseudo-gradient "
+            "alone; learn is for the matrices that the rule's feedback returned."
+        )
     return tuple(signals)
 
 

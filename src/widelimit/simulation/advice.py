@@ -51,7 +51,10 @@ def remedies(arguments: Mapping[str, Any], available: float) -> tuple[str, ...]:
         (f"{words} and {name}", bare | change) for name, change in _widths(smaller, _memory(smaller), available)
     )
     together = _first_that_fits(arguments, with_width, available)
-    return (together,) if together else ()
+    if together:
+        return (together,)
+    networks = _first_that_fits(arguments, _networks(arguments), available)
+    return (f"{networks[:-1]}; of two widths, extrapolate in 1/N to the same limit.",) if networks else ()
 
 
 def _memory(arguments: Mapping[str, Any]) -> dict[str, float]:
@@ -135,6 +138,12 @@ def _widths(arguments: Mapping[str, Any], parts: Mapping[str, float], available:
         else:
             yield f"width.neurons={size}", {"width": Finite(size)}
         size = _rounded(size * 0.7)
+
+
+def _networks(arguments: Mapping[str, Any]) -> Iterator[Change]:
+    """Finite widths in the place of the infinite one."""
+    if isinstance(planning.as_width(arguments["width"]), Infinite):
+        yield from ((f"width={neurons}", {"width": Finite(neurons)}) for neurons in (1000, 500, 200, 100))
 
 
 def _rounded(number: float) -> int:

@@ -65,6 +65,12 @@ def planned_width(
             particles = min(particles, 2 * PARTICLES if rows <= _FEW_ROWS else PARTICLES)
     fits = room.capacity(particles, beside=particles // 8 if scatter else 0)
     least = 1 if scatter else min(rows if linear else 2 * rows, sent)
+    if width.capacity is None and fits < least and width.particles is None:
+        raise ArgumentError(
+            f"width: at infinite width {task.samples} samples of {geometry.positions} positions take "
+            f"{room.particles(least)} particles to keep one direction in each basis, and far more to learn well. Train "
+            "networks of two widths in its place, as 200 and 400 neurons, and extrapolate in 1/N."
+        )
     if width.capacity is None and fits < least:
         raise ArgumentError(
             f"width.particles: {particles} particles have room for {max(fits, 0)} directions in each basis, and "
@@ -198,11 +204,10 @@ def check_memory(
 ) -> None:
     """Raise if the run needs more memory than there is, by [`memory_parts`]."""
     parts = memory_parts(program, settings, rule, recorded, replicates, two_time)
-    require_memory(
-        sum(parts.values()),
-        parts=parts,
-        remedy="Lower width or particles, raise record.every, record fewer kernels or samples, or lower replicates.",
-    )
+    remedy = "Lower width or particles, raise record.every, record fewer kernels or samples, or lower replicates."
+    if program.width.resamples:
+        remedy += " Networks of two widths, extrapolated in 1/N, take less and have the same limit."
+    require_memory(sum(parts.values()), parts=parts, remedy=remedy)
 
 
 def memory_parts(
