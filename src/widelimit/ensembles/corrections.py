@@ -24,7 +24,7 @@ from ..problem import Batches, Task
 from ..results import SCHEMA, VARIABLES, Record, configuration, describe, described, expanded, versions
 from ..results.combined import difference_of_tasks
 from ..rules import GradientDescent, Rule
-from ..simulation import initialize, train
+from ..simulation import Simulation, initialize, train
 from ..weights import Finite
 from .expansion import MEASURES, Expansion, Samples, bootstrapped
 from .levels import check_distinct
@@ -32,6 +32,9 @@ from .quantities import Quantities, Quantity
 
 _NOTICED = 0.2
 """From this share of the leading order on, the next one is said to be large, if it is more than chance."""
+
+_LAZY = 0.1
+"""Up to this multiple of the order 1/N, what γ0 adds to the lazy limit is no part of what width adds."""
 
 
 def corrections(
@@ -103,7 +106,7 @@ def corrections(
     simulation = initialize(**arguments, width=widths[-1], seed=seed, replicates=replicates, progress=progress)
     arguments["optimizer"] = simulation.optimizer
     if limit is not None:
-        _check_limit(limit, described(net, task, simulation.rule))
+        _check_limit(limit, simulation, max(widths))
     anchor = train(**arguments, width=math.inf, seed=seed, progress=progress) if limit is None else limit
     samples = _Gathered.of(quantities, anchor)
     vectors = _directions(directions, samples)
@@ -269,21 +272,59 @@ def _warn(result: xr.Dataset, names: Sequence[str], width: int) -> None:
                 )
 
 
-def _check_limit(limit: Any, wanted: Mapping[str, Any]) -> None:
-    """Raise unless this is a limit of what is trained, whose error is known."""
+def _check_limit(limit: Any, simulation: Simulation, width: int) -> None:
+    """Raise unless this is a limit of what is trained, up to networks of this width, whose error is known."""
     checks.instance("limit", limit, xr.Dataset, "what widelimit.limit returns")
     held = configuration(limit)
+    wanted = describe(described(simulation.net, simulation.task, simulation.rule))
     for name in ("net", "rule", "loss"):
         free = {"richness"} if held.get("solver") == "theory.lazy" else set()  # which is that of every small γ0
         own, other = (
-            {key: value for key, value in (each.get(name) or {}).items() if key not in free}
-            for each in (describe(wanted), held)
+            {key: value for key, value in (each.get(name) or {}).items() if key not in free} for each in (wanted, held)
         )
         if other and own != other:
             raise ArgumentError(f"limit must be of the {name} of the networks, {own}; it is of {other}.")
+    if held.get("width", "inf") != "inf":
+        raise ArgumentError(f"limit must be of infinite width; it is of networks of width {held['width']}.")
+    _check_training(held, simulation)
+    if held.get("solver") == "theory.lazy":
+        _check_lazy(float(wanted["net"]["richness"]), width)
     linear = (held.get("net") or {}).get("nonlinearity", {}).get("type") == "Linear"
     if limit.sizes.get("replicate", 0) == 1 and not linear:
         raise ArgumentError("limit must have two replicates or more, whose scatter is its error; it has one.")
+
+
+def _check_training(held: Mapping[str, Any], simulation: Simulation) -> None:
+    """Raise unless a result, if it says how it was trained, was trained as the networks are."""
+    if not held:
+        return
+    own, samples = simulation.configuration(1), simulation.task.samples
+    # Solvers that take plain steps alone say nothing of the rest, and those of continuous time have no step size.
+    for name, unsaid in (("step_size", None), ("momentum", 0.0), ("weight_decay", 0.0)):
+        value = held.get(name, unsaid)
+        if value is None or not math.isclose(float(value), own[name], rel_tol=1e-9, abs_tol=1e-15):
+            what = "continuous time" if value is None else f"{float(value):g}"
+            raise ArgumentError(f"limit must be of the {name} of the networks, {own[name]:g}; it is of {what}.")
+    expected, found = _batches(own, samples), _batches(held, samples)
+    if expected != found:
+        raise ArgumentError(f"limit must be of the batches of the networks, {expected}; it is of {found}.")
+
+
+def _batches(about: Mapping[str, Any], samples: int) -> str:
+    size = about.get("batch_size")
+    if size is None or size >= samples:  # in any order, all of them
+        return "all samples at each step"
+    return f"Batches({size}, seed={about.get('batch_seed', 0)})"
+
+
+def _check_lazy(richness: float, width: int) -> None:
+    """Raise unless the lazy limit is nearer to the limit of the networks than the networks are."""
+    if richness**2 * width > _LAZY:
+        raise ArgumentError(
+            f"limit: theory.lazy is the limit as γ0 → 0, and that of networks of γ0 = {richness:g} differs from it by "
+            f"the order of γ0², which is {richness**2 * width:.2g} times 1/N at N = {width}. Pass "
+            "train(..., width=math.inf), or leave it out."
+        )
 
 
 def _widths(widths: Any) -> tuple[int, ...]:

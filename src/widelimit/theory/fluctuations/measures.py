@@ -10,7 +10,7 @@ import xarray as xr
 
 from ...networks import MLP
 from ...optimizers import SGD
-from ...problem import Task
+from ...problem import Batches, Task
 from ...results import assemble, describe, described, of_task
 from ...rules import GradientDescent, Rule
 
@@ -28,6 +28,7 @@ def by_measure(
     task: Task,
     rule: Rule | None,
     optimizer: SGD,
+    batches: Batches | None = None,
 ) -> xr.Dataset:
     """One result from what is known of each step, by measure and by the name of the quantity."""
     numbers, measures = np.arange(len(recorded)), list(recorded[0])
@@ -39,6 +40,8 @@ def by_measure(
         "steps": len(recorded) - 1,
         "momentum": float(optimizer.momentum),
         "weight_decay": float(optimizer.weight_decay),
+        "batch_size": None if batches is None else int(batches.size),
+        "batch_seed": 0 if batches is None else int(batches.seed),
     }
 
     def labels(variables: dict[str, np.ndarray]) -> xr.Dataset:

@@ -111,7 +111,7 @@ def two_layer_fluctuations(
                 break
             recorded.append({measure: recursion.measure(measure, series) for measure in MEASURES})
             bar.update()
-    return by_measure(recorded, "theory.two_layer_fluctuations", net, task, rule, optimizer)
+    return by_measure(recorded, "theory.two_layer_fluctuations", net, task, rule, optimizer, batches)
 
 
 @dataclass
