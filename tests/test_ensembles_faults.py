@@ -3,6 +3,7 @@
 import importlib
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,14 +187,15 @@ def test_the_lazy_limit_is_that_of_any_small_richness():
     ],
 )
 def test_a_limit_of_other_training_is_refused(optimizer, batches, differs):
-    options = {"steps": 3, "record": wl.Record(kernels=("ntk",)), "progress": False}
+    options: dict[str, Any] = {"steps": 3, "record": wl.Record(kernels=("ntk",)), "progress": False}
     other = wl.train(NET, TASK, width=math.inf, replicates=2, optimizer=optimizer, batches=batches, **options)
     with pytest.raises(ArgumentError, match=differs):
         wl.corrections(NET, TASK, of="ntk", limit=other, **FEW)
 
 
 def test_a_theory_of_other_batches_is_refused():
-    net, options = wl.MLP(1, wl.Linear()), {"optimizer": wl.SGD(0.1), "steps": 2}
+    net = wl.MLP(1, wl.Linear())
+    options: dict[str, Any] = {"optimizer": wl.SGD(0.1), "steps": 2}
     limit = wl.theory.two_layer_fluctuations(net, TASK, batches=wl.Batches(1, seed=4), **options).sel(measure="limit")
     with pytest.raises(ArgumentError, match=r"Batches\(1, seed=0\); it is of Batches\(1, seed=4\)"):
         wl.corrections(net, TASK, limit=limit, batches=wl.Batches(1), widths=(50,), replicates=4, **options)
@@ -203,8 +205,8 @@ def test_steps_are_compared_and_not_times_alone():
     """The recorded times of every second step, and of steps of twice the size, are the same."""
     net = wl.MLP(1, wl.Linear())
     limit = wl.theory.linear(net, TASK, optimizer=wl.SGD(0.2), steps=2)
-    options = {"optimizer": wl.SGD(0.1), "steps": 4, "record": wl.Record(every=2)}
-    with pytest.raises(ArgumentError, match="the step_size of the networks, 0.1; it is of 0.2"):
+    options: dict[str, Any] = {"optimizer": wl.SGD(0.1), "steps": 4, "record": wl.Record(every=2)}
+    with pytest.raises(ArgumentError, match=r"the step_size of the networks, 0.1; it is of 0.2"):
         wl.corrections(net, TASK, of="loss", limit=limit, widths=(50,), replicates=4, **options)
 
 
@@ -216,17 +218,18 @@ def test_a_limit_of_finite_width_is_refused():
 
 def test_the_lazy_limit_is_none_of_rich_networks_nor_of_steps_that_of_continuous_time():
     lazy = wl.theory.lazy(NET, TASK, optimizer=wl.SGD(0.1), steps=3)
-    with pytest.raises(ArgumentError, match="theory.lazy is the limit as γ0 → 0, and that of networks of γ0 = 1"):
+    with pytest.raises(ArgumentError, match=r"theory.lazy is the limit as γ0 → 0, and that of networks of γ0 = 1"):
         wl.corrections(NET, TASK, of="ntk", limit=lazy, **FEW)
     flow = wl.theory.lazy(NET, TASK, times=[0, 0.1, 0.2, 0.3])
-    with pytest.raises(ArgumentError, match="the step_size of the networks, 0.1; it is of continuous time"):
+    with pytest.raises(ArgumentError, match=r"the step_size of the networks, 0.1; it is of continuous time"):
         wl.corrections(wl.MLP(1, wl.Tanh(), richness=0.01), TASK, of="ntk", limit=flow, **FEW)
 
 
 def test_limits_that_are_those_of_the_networks_are_taken():
     """All samples as one batch are no minibatch, and a theory with minibatches says so."""
-    net, options = wl.MLP(1, wl.Linear()), {"optimizer": wl.SGD(0.1), "steps": 2}
-    few = options | {"of": "loss", "widths": (50,), "replicates": 4}
+    net = wl.MLP(1, wl.Linear())
+    options: dict[str, Any] = {"optimizer": wl.SGD(0.1), "steps": 2}
+    few: dict[str, Any] = options | {"of": "loss", "widths": (50,), "replicates": 4}
     for limit, batches in (
         (wl.theory.linear(net, TASK, **options), wl.Batches(3)),
         (
