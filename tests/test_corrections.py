@@ -1,6 +1,7 @@
 """Corrections in 1/N: their regression, two-layer linear theory against NumPy, and each against the other."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,6 +198,37 @@ def test_coefficients_and_their_errors_are_right():
         assert 0.85 < values.std() < 1.25, name
 
 
+@pytest.mark.parametrize(("widths", "count"), [((400,), 4), ((200, 400), 4), ((400,), 8), ((100, 200, 400), 16)])
+def test_two_errors_hold_as_often_with_few_networks(widths, count):
+    """Entries are beyond two standard errors as often as by a normal law, 4.6 %, however few networks there are."""
+    random, entries = np.random.default_rng(count), 3000
+    limit = np.ones(entries)
+    runs = [limit + random.normal(size=(count, entries)) / np.sqrt(width) for width in widths]
+    for anchor in (limit[None], limit + 0.02 * random.normal(size=(4, entries))):
+        found = bootstrapped(Samples(anchor, runs, widths), 60, 0)
+        for value, error, true, least in (
+            (found.shift, found.shift_error, 0.0, 0.03),
+            (found.variance, found.variance_error, 1.0, 0.03),
+            (found.curvature, found.curvature_error, 0.0, 0.02),
+            (found.variance_curvature, found.variance_curvature_error, 0.0, 0.0),
+        ):
+            if np.isfinite(value).all():
+                assert least <= np.mean(np.abs(value - true) > 2 * error) < 0.065
+
+
+def test_errors_of_covariances_hold_as_often_with_few_networks():
+    random = np.random.default_rng(0)
+    beyond = []
+    for seed in range(600):
+        runs = [random.normal(size=(4, 1, 2)) / np.sqrt(width) for width in (200, 400)]
+        value, error = Samples(np.zeros((1, 1, 2)), runs, (200, 400)).covariance(30, seed)
+        beyond.append(np.abs(value - np.eye(2))[0] > 2 * error[0])
+    shares = np.mean(beyond, axis=0)
+    assert np.all(np.diag(shares) < 0.08)
+    assert np.all(np.diag(shares) > 0.02)
+    assert shares[0, 1] < 0.08
+
+
 def test_the_next_order_is_seen_and_told():
     found = bootstrapped(drawn((20, 40, 80), 4000, 0, 2.0, 60.0, 0.5), 100, 0)
     assert np.all(np.abs(found.curvature - 60) < 4 * found.curvature_error)
@@ -277,6 +309,58 @@ def test_width_for_solves_what_it_says(measured):
     one = wl.width_for(0.02, of="ntk", corrections=found)
     assert one > many
     assert one == pytest.approx(wl.width_for(0.02, of="ntk", corrections=solved), rel=0.2)
+
+
+def test_width_for_is_seldom_too_small_with_few_networks():
+    """From the errors of many draws of four networks whose shift and variance are known."""
+    random, limit, shift, widths = np.random.default_rng(5), np.ones(3), np.array([6.0, 0.0, 3.0]), (200, 400)
+    exact, few = [], []
+
+    def width(expansion, count):
+        names = ("limit", "shift", "shift_error", "variance", "variance_error")
+        values = np.stack([getattr(expansion, name) for name in names])
+        dataset = xr.Dataset({"quantity": (("measure", "entry"), values)}, coords={"measure": list(names)})
+        return wl.width_for(0.05, of="quantity", corrections=dataset, networks=count)
+
+    for _ in range(100):
+        runs = [limit + shift / n + random.normal(size=(4, 3)) / np.sqrt(n) for n in widths]
+        found = bootstrapped(Samples(limit[None], runs, widths), 20, 0)
+        few.append([width(found, count) for count in (1, 20, math.inf)])
+    for count in (1, 20, math.inf):
+        size = np.sum(limit**2)
+        inverse = np.linspace(1e-4, 0.05, 100000)
+        good = (np.sum(shift**2) * inverse**2 + 3 * inverse / count) <= 0.05**2 * size
+        exact.append(1 / inverse[good].max())
+    assert np.all(np.mean(np.array(few) < np.array(exact), axis=0) < 0.2)
+
+
+def test_width_for_knows_rounding_from_a_limit():
+    """Trained on zero, outputs are made of rounding, and losses of its squares; what is small and real is told."""
+    task, net = small_task(3, 4), wl.MLP(2, wl.Tanh())
+    options: dict[str, Any] = {
+        "optimizer": wl.SGD(0.1),
+        "steps": 3,
+        "widths": (50, 100),
+        "replicates": 4,
+        "progress": False,
+    }
+    zero = wl.corrections(net, wl.Task(task.x, 0 * task.y), **options)
+    for name in ("output", "loss"):
+        with pytest.raises(wl.ArgumentError, match="is zero at infinite width"):
+            wl.width_for(0.1, of=name, corrections=zero)
+    assert wl.width_for(0.1, of="ntk", corrections=zero) > 10
+    small = wl.Task(task.x, 1e-10 * task.y)
+    solved = wl.theory.two_layer_fluctuations(LINEAR, small, optimizer=wl.SGD(0.1), steps=3)
+    for name in ("output", "loss"):
+        assert wl.width_for(0.1, of=name, corrections=solved) > 1
+
+
+def test_width_for_refuses_a_limit_that_is_not_told_from_zero():
+    values = [[1e-3], [8e-4], [1.0], [1.0]]
+    names = ["limit", "limit_error", "shift", "variance"]
+    found = xr.Dataset({"quantity": (("measure", "entry"), values)}, coords={"measure": names})
+    with pytest.raises(wl.ArgumentError, match="not told from zero"):
+        wl.width_for(0.1, of="quantity", corrections=found)
 
 
 def test_width_for_warns_below_what_was_measured(measured):

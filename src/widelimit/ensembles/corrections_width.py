@@ -21,8 +21,9 @@ def width_for(accuracy: float, *, corrections: xr.Dataset, of: str = "ntk", netw
 
         √(⟨|a|²⟩/N² + ⟨tr C⟩/(n N)) ≤ accuracy · √⟨|q_∞|²⟩,
 
-    the averages over all recorded steps, as in [`limit`]. Where a is no larger than its statistical error, that error
-    stands for it, so that too few replicates make N too large, and not too small.
+    the averages over all recorded steps, as in [`limit`]. |a|, less what its error adds to it, and tr C are each taken
+    with their standard error added, so that too few replicates make N too large, and only seldom too small: an entry
+    is above its estimate and its error together about one time in six or less.
 
     **Arguments:** `accuracy`, the relative root mean square error, above 0; `corrections`, what [`corrections`] or
     `theory.two_layer_fluctuations` returns; `of`, a quantity in it; `networks`, of how many networks the mean is taken:
@@ -47,10 +48,16 @@ def width_for(accuracy: float, *, corrections: xr.Dataset, of: str = "ntk", netw
         raise ArgumentError(f"corrections must hold limit, shift and variance of {of}; it holds {sorted(held)}.")
     squares = {measure: float((values.sel(measure=measure) ** 2).sum()) for measure in held}
     size, noise = squares["limit"], squares.get("shift_error", 0.0)
-    if not size > 0:
+    if not size > values.sel(measure="limit").size * _rounding(of, corrections) ** 2:
         raise ArgumentError(f"of: {of} is zero at infinite width, so that there is no relative error of it.")
-    shift = max(squares["shift"] - noise, noise)
-    spread = max(float(values.sel(measure="variance").sum()), 0.0) / networks
+    if not size > 4 * squares.get("limit_error", 0.0):
+        raise ArgumentError(
+            f"of: {of} is not told from zero at infinite width, where it is no more than two of its standard errors. "
+            "Pass corrections a more accurate limit, if it is not zero."
+        )
+    shift = (math.sqrt(max(squares["shift"] - noise, 0.0)) + math.sqrt(noise)) ** 2
+    scatter = sum(float(values.sel(measure=measure).sum()) for measure in {"variance", "variance_error"} & held)
+    spread = max(scatter, 0.0) / networks
     allowed = accuracy**2 * size
     # The positive root of shift x² + spread x = allowed, x = 1/N, in a form that serves without a shift too.
     root = spread + math.sqrt(spread**2 + 4 * shift * allowed)
@@ -64,3 +71,22 @@ def width_for(accuracy: float, *, corrections: xr.Dataset, of: str = "ntk", netw
             stacklevel=2,
         )
     return width
+
+
+def _rounding(of: str, corrections: xr.Dataset) -> float:
+    """What is left of a quantity of these networks by rounding alone, where it is zero: far below any that is not.
+
+    Outputs are differences of numbers of the order √K^x/γ0, and errors of those; losses are squares of errors. Kernels
+    are sums of numbers of the order K^x. Of what else there is, nothing is known.
+    """
+    about = configuration(corrections)
+    precision = float(np.finfo(about.get("precision", "float64")).eps)
+    if "input_kernel" not in corrections:
+        return 0.0
+    inputs = float(np.diagonal(corrections["input_kernel"].values).mean())
+    outputs = precision * math.sqrt(inputs) / float(about.get("net", {}).get("richness", 1.0))
+    if of.removesuffix("_projection") in ("output", "test_output", "error"):
+        return outputs
+    if of.removesuffix("_projection") == "loss":
+        return outputs**2
+    return precision * inputs if "kernel" in of or of.startswith("ntk") else 0.0
