@@ -168,6 +168,8 @@ class _Gathered:
     def of(cls, quantities: Quantities, anchor: xr.Dataset) -> _Gathered:
         if "step" not in anchor.dims or "time" not in anchor.coords:
             raise ArgumentError("limit must be a result with its recorded steps, as widelimit.limit returns it.")
+        if "measure" not in anchor.dims:  # the limit that was selected from what a theory of fluctuations returns
+            anchor = anchor.drop_vars("measure", errors="ignore")
         limits = quantities.values(expanded(anchor))
         return cls(quantities, anchor, limits, {name: [] for name in limits}, [])
 
