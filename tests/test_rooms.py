@@ -20,6 +20,7 @@ LOOSE = {
     "precision",
     "programs",
     "progress",
+    "streams",
     "threads",
 }
 """Modules at the top that any room may import, and that import no room."""

@@ -130,3 +130,40 @@ class TeachesTheNetwork(wl.Rule):
 def test_matrices_of_the_network_learn_by_pseudo_gradients_alone(width):
     with pytest.raises(wl.ArgumentError, match=r"TeachesTheNetwork calls learn on a matrix of view\.weights"):
         wl.train(wl.MLP(2, wl.Tanh()), small_task(), TeachesTheNetwork(), width=width, optimizer=wl.SGD(0.1), steps=2)
+
+
+class Saturated(wl.Rule):
+    """Sends the sign of the error backward, and returns Σ_c of it: not linear, which has to be said."""
+
+    def pseudo_gradient(self, view, layer, above):
+        sent = jnp.sign(above) if layer == view.hidden_layers else above
+        return view.pulled_back(layer, view.weights[layer].backward(sent), sent)
+
+
+class SaturatedAndSaid(Saturated):
+    @property
+    def linear_in_error(self):
+        return False
+
+
+class ScaledByTheError(wl.Rule):
+    """Weighs what it sends by the size of the error once more."""
+
+    def feedback(self, random):
+        return {layer: random.vectors(layer) for layer in random.layers}
+
+    def pseudo_gradient(self, view, layer, above):
+        sent = view.coefficients @ view.feedback[layer]
+        return jnp.abs(view.error).mean(1, keepdims=True) * view.derivatives[layer] * sent
+
+
+@pytest.mark.parametrize("width", [20, wl.Infinite(500)])
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_rules_that_are_not_linear_in_the_error_have_to_say_so(width, precision):
+    """They would train as another rule: K Δ was 0.64 of its size from df/dt with three outputs, without a word."""
+    options = {"width": width, "optimizer": wl.SGD(0.1), "steps": 2, "precision": precision}
+    net, task = wl.MLP(2, wl.Tanh()), small_task()
+    for rule in (Saturated(), ScaledByTheError()):
+        with pytest.raises(wl.ArgumentError, match=f"rule: {type(rule).__name__} is not linear in the error"):
+            wl.initialize(net, task, rule, **options)
+    wl.initialize(net, task, SaturatedAndSaid(), **options)

@@ -28,6 +28,7 @@ from ..weights import Infinite, Width
 from . import grouping, planning, step
 from .devices import Devices
 from .inputs import Inputs
+from .linearity import check_linear
 from .recording import Recording, labelled
 from .state import Measurement, Program, Settings, State
 from .usage import with_usage
@@ -133,6 +134,7 @@ class Simulation:
                 batches=None if order is None else jnp.asarray(order),
             )
             program = with_usage(program, settings, rule)
+            check_linear(program, settings, rule)
             # What a rule sends through its matrices decides how wide; how wide, what there is memory to record.
             if isinstance(width, Infinite):
                 room = planning.Room.of(program, settings, rule)

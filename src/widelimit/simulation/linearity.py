@@ -1,0 +1,64 @@
+"""Whether a rule answers the error as it says: asked of the rule itself, before a run."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..checks import ArgumentError
+from ..rules import OutputSignal, Rule, View, as_pathways, backward_pass
+from ..weights import Finite, Usage
+from .initialization import Initialization
+from .state import Program, Settings
+
+_NEURONS = 8
+_APART = 1e-3
+"""Relative differences above it are no rounding, in single precision either."""
+
+
+def check_linear(program: Program, settings: Settings, rule: Rule) -> None:
+    """Raise where a user's rule is taken to be linear in the error, and is not.
+
+    Its backward pass through a small network has to be −2 times as large for coefficients that are, and the same for
+    another error with the same coefficients: it would otherwise train as another rule, and its K would be wrong.
+    """
+    if not program.linear_in_error or type(rule).__module__.startswith(Rule.__module__.rpartition(".")[0]):
+        return
+    rows = len(settings.inputs.train)
+    everything = Usage(forward=rows, backward=rows, initial=True)
+    initialization = Initialization(
+        settings.net,
+        Finite(_NEURONS),
+        settings.inputs,
+        program.outputs,
+        (everything,) * settings.net.hidden_layers,
+        lambda _: everything,
+        (0, 0),
+    )
+    network = initialization.network()
+    network, feedback = initialization.measurements(network, initialization.feedback(rule))
+    activity, network = network.forward(settings.net, settings.inputs.train)
+    complete = eqx.combine(settings.rule_numbers, program.rule)
+
+    def answer(error: Array, coefficients: Array) -> Float[Array, " number"]:
+        layers, matrices = as_pathways((network.layers, feedback))
+        start = OutputSignal(coefficients)
+        view = View(layers, matrices, activity.fields, error, settings.y, start, settings.net.skips)
+        return jnp.concatenate([signal.ravel() for signal in backward_pass(complete, view)])
+
+    random = np.random.default_rng(0)
+    error, other, coefficients = (jnp.asarray(random.normal(size=settings.y.shape), settings.y.dtype) for _ in range(3))
+    usual = answer(error, coefficients)
+    for changed, expected, what in (
+        (answer(error, -2 * coefficients), -2 * usual, "view.coefficients that are −2 times as large"),
+        (answer(other, coefficients), usual, "another view.error and the same view.coefficients"),
+    ):
+        share = float(jnp.linalg.norm(changed - expected) / jnp.linalg.norm(expected))  # NaN where nothing is sent
+        if share > _APART:
+            raise ArgumentError(
+                f"rule: {type(rule).__name__} is not linear in the error: for {what} its signals are off by "
+                f"{share:.2g} of their size. Let its property linear_in_error return False, and pseudo_gradient the "
+                "whole signal of the update."
+            )
