@@ -226,3 +226,13 @@ def test_inputs_that_do_not_fit(shape, options, words, width):
         wl.train(wl.CNN(2, wl.Tanh(), **options), images(shape), width=width, optimizer=wl.SGD(0.1), steps=1)
     for word in words:
         assert word in str(refusal.value)
+
+
+def test_locally_connected_images_are_told_to_take_networks():
+    """More directions than there is room for would be needed, and what is proposed is still too few."""
+    random = np.random.default_rng(0)
+    images = wl.Task(random.normal(size=(4, 8, 8, 1)), np.array([1.0, -1.0, 1.0, -1.0]))
+    net = wl.CNN(2, wl.Tanh(), filter_scale=1 / 3, shared=False)
+    with pytest.warns(wl.TruncationWarning, match="neither losses nor kernels are those of the limit") as caught:
+        wl.train(net, images, width=wl.Infinite(3000, capacity=1), optimizer=wl.SGD(0.01), steps=2, replicates=1)
+    assert "networks of two widths, as 200 and 400 neurons, extrapolated in 1/N" in str(caught[0].message)

@@ -44,6 +44,9 @@ from .step_size import suggested
 _UNLEARNED = 0.003
 """Beyond this share of the power of updates, final losses were seen to be off by more than a per cent."""
 
+_MOST = 0.5
+"""Beyond this share a run is not that of the limit at all."""
+
 _UNRECOGNISED, _UNRECOGNISED_LOST = 0.03, 0.01
 """Up to this, K was seen to be off by less than a per cent; the second where it may be answered by noise of its own or
 not at all: where it is scattered (losses too), or of several outputs, whose errors fade."""
@@ -314,6 +317,11 @@ def _what_was_lost(result: xr.Dataset, most_unrecognised: float) -> tuple[str, f
         float(result[name].max()) if name in result and result[name].size else 0.0
         for name in ("unlearned_fraction", "unrecognised_fraction")
     )
+    if unlearned > _MOST:
+        return (
+            f"Of the updates of a hidden matrix, {unlearned:.2g} of their power was outside the directions that are "
+            "kept: most of what was learned is forgotten, and neither losses nor kernels are those of the limit."
+        ), unlearned / _UNLEARNED
     if unlearned > _UNLEARNED:
         per_cent = "a" if unlearned < 10 * _UNLEARNED else "ten"
         return (
@@ -361,7 +369,13 @@ def _what_would_do(result: xr.Dataset, simulation: Simulation, more: int) -> str
     rows = f"samples of {positions} positions" if positions > 1 else "samples"
     capacity = max(more * (width.capacity or 0), 8 * task.samples if positions == 1 else 0)
     particles = max(simulation.room().particles(capacity), width.size)
+    networks = planning.networks_instead(task.samples)
+    if capacity < task.samples * positions:
+        networks = (
+            " That is still fewer than there are samples × positions: networks of two widths, as 200 and 400 neurons, "
+            "extrapolated in 1/N, are the surer way to the same limit."
+        )
     return (
         f"The basis was full: {width.capacity} directions for {task.samples} {rows}. Pass "
-        f"Infinite({particles}, capacity={capacity})." + planning.networks_instead(task.samples)
+        f"Infinite({particles}, capacity={capacity}).{networks}"
     )
