@@ -66,14 +66,14 @@ def test_an_automatic_step_size_is_the_suggested_one(optimizer):
 
 
 class Leaky(wl.Rule):
-    """Gradient descent whose feedback is scaled by a number and shifted by an array, both fields of the rule."""
+    """Gradient descent whose feedback is scaled by a number and by an array, both fields of the rule."""
 
     leak: float = 1.0
     shift: np.ndarray = eqx.field(default_factory=lambda: np.zeros(1))
     power: int = 1
 
     def pseudo_gradient(self, view, layer, above):
-        arriving = self.leak**self.power * view.weights[layer].backward(above) + jnp.mean(self.shift)
+        arriving = self.leak**self.power * view.weights[layer].backward(above) * (1 + jnp.mean(self.shift))
         return view.pulled_back(layer, arriving, above)
 
 
@@ -118,7 +118,7 @@ def test_a_number_and_an_array_of_a_rule_have_their_effect():
 
     class BuiltIn(wl.Rule):
         def pseudo_gradient(self, view, layer, above):
-            return view.pulled_back(layer, 0.5 * view.weights[layer].backward(above) + 0.25, above)
+            return view.pulled_back(layer, 0.625 * view.weights[layer].backward(above), above)
 
     options = dict(width=9, optimizer=wl.SGD(0.05), steps=3, replicates=1)
     with_fields = wl.train(NET, small_task(), Leaky(0.5, np.array([0.5, 0.0])), **options)

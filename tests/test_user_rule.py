@@ -167,3 +167,18 @@ def test_rules_that_are_not_linear_in_the_error_have_to_say_so(width, precision)
         with pytest.raises(wl.ArgumentError, match=f"rule: {type(rule).__name__} is not linear in the error"):
             wl.initialize(net, task, rule, **options)
     wl.initialize(net, task, SaturatedAndSaid(), **options)
+
+
+class WithoutCoefficients(wl.Rule):
+    """g̃ = ϕ'(h), which the update of a single output multiplies by Δ; of several nothing would."""
+
+    def pseudo_gradient(self, view, layer, above):
+        return view.derivatives[layer]
+
+
+def test_a_single_output_needs_no_coefficients():
+    net, task = wl.MLP(2, wl.Tanh()), small_task()
+    several = wl.Task(task.x, np.stack([task.y[:, 0], -task.y[:, 0]], axis=1))
+    wl.initialize(net, task, WithoutCoefficients(), width=20, optimizer=wl.SGD(0.1), steps=2)
+    with pytest.raises(wl.ArgumentError, match="WithoutCoefficients is not linear in the error"):
+        wl.initialize(net, several, WithoutCoefficients(), width=20, optimizer=wl.SGD(0.1), steps=2)

@@ -50,15 +50,22 @@ def check_linear(program: Program, settings: Settings, rule: Rule) -> None:
 
     random = np.random.default_rng(0)
     error, other, coefficients = (jnp.asarray(random.normal(size=settings.y.shape), settings.y.dtype) for _ in range(3))
-    usual = answer(error, coefficients)
+    usual, scaled = answer(error, coefficients), answer(error, -2 * coefficients)
+    if program.outputs == 1 and _apart(scaled, usual) < _APART:  # it gives g̃, which the update multiplies by Δ
+        scaled = -2 * usual
     for changed, expected, what in (
-        (answer(error, -2 * coefficients), -2 * usual, "view.coefficients that are −2 times as large"),
+        (scaled, -2 * usual, "view.coefficients that are −2 times as large"),
         (answer(other, coefficients), usual, "another view.error and the same view.coefficients"),
     ):
-        share = float(jnp.linalg.norm(changed - expected) / jnp.linalg.norm(expected))  # NaN where nothing is sent
+        share = _apart(changed, expected)
         if share > _APART:
             raise ArgumentError(
                 f"rule: {type(rule).__name__} is not linear in the error: for {what} its signals are off by "
                 f"{share:.2g} of their size. Let its property linear_in_error return False, and pseudo_gradient the "
                 "whole signal of the update."
             )
+
+
+def _apart(one: Array, other: Array) -> float:
+    """Relative to the other; NaN where both are nothing."""
+    return float(jnp.linalg.norm(one - other) / jnp.linalg.norm(other))
