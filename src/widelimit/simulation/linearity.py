@@ -21,8 +21,8 @@ _APART = 1e-3
 def check_linear(program: Program, settings: Settings, rule: Rule) -> None:
     """Raise where a user's rule is taken to be linear in the error, and is not.
 
-    Its backward pass through a small network has to be −2 times as large for coefficients that are, and the same for
-    another error with the same coefficients: it would otherwise train as another rule, and its K would be wrong.
+    Its backward pass through a small network has to be −2 times as large for coefficients that are: it would otherwise
+    train as another rule, and its K would be wrong. On the error itself g̃ may depend, as that of [`Hebbian`] does.
     """
     if not program.linear_in_error or type(rule).__module__.startswith(Rule.__module__.rpartition(".")[0]):
         return
@@ -42,28 +42,24 @@ def check_linear(program: Program, settings: Settings, rule: Rule) -> None:
     activity, network = network.forward(settings.net, settings.inputs.train)
     complete = eqx.combine(settings.rule_numbers, program.rule)
 
-    def answer(error: Array, coefficients: Array) -> Float[Array, " number"]:
+    def answer(coefficients: Array) -> Float[Array, " number"]:
         layers, matrices = as_pathways((network.layers, feedback))
         start = OutputSignal(coefficients)
         view = View(layers, matrices, activity.fields, error, settings.y, start, settings.net.skips)
         return jnp.concatenate([signal.ravel() for signal in backward_pass(complete, view)])
 
     random = np.random.default_rng(0)
-    error, other, coefficients = (jnp.asarray(random.normal(size=settings.y.shape), settings.y.dtype) for _ in range(3))
-    usual, scaled = answer(error, coefficients), answer(error, -2 * coefficients)
+    error, coefficients = (jnp.asarray(random.normal(size=settings.y.shape), settings.y.dtype) for _ in range(2))
+    usual, scaled = answer(coefficients), answer(-2 * coefficients)
     if program.outputs == 1 and _apart(scaled, usual) < _APART:  # it gives g̃, which the update multiplies by Δ
-        scaled = -2 * usual
-    for changed, expected, what in (
-        (scaled, -2 * usual, "view.coefficients that are −2 times as large"),
-        (answer(other, coefficients), usual, "another view.error and the same view.coefficients"),
-    ):
-        share = _apart(changed, expected)
-        if share > _APART:
-            raise ArgumentError(
-                f"rule: {type(rule).__name__} is not linear in the error: for {what} its signals are off by "
-                f"{share:.2g} of their size. Let its property linear_in_error return False, and pseudo_gradient the "
-                "whole signal of the update."
-            )
+        return
+    share = _apart(scaled, -2 * usual)
+    if share > _APART:
+        raise ArgumentError(
+            f"rule: {type(rule).__name__} is not linear in the error: for view.coefficients that are −2 times as large "
+            f"its signals are off by {share:.2g} of their size. Let its property linear_in_error return False, and "
+            "pseudo_gradient the whole signal of the update."
+        )
 
 
 def _apart(one: Array, other: Array) -> float:
