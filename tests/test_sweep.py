@@ -459,8 +459,7 @@ def test_swept_corrections_are_used_as_single_ones_are(folder):
 
 def kernel_on_page(page, point, name):
     """What the script of the page reads of a kernel: (frame, row, column)."""
-    data = json.loads(re.search(r'id="sweep-data">(.*?)</script>', page, re.S)[1])
-    described = data["points"][point]
+    described = data_of(page)["points"][point]
     kernel, size = described["kernels"][name], len(described["samples"])
     numbers = np.frombuffer(base64.b64decode(kernel["data"]), "<i2") * kernel["scale"]
     return numbers.reshape(kernel["frames"], size, size)
@@ -470,7 +469,7 @@ def test_the_page_of_swept_corrections_shows_the_limit(folder):
     single = corrected(folder)
     page = explorer(folder)
     shown, limit = kernel_on_page(page, 1, "ntk"), single["ntk"].sel(measure="limit").values
-    samples = json.loads(re.search(r'id="sweep-data">(.*?)</script>', page, re.S)[1])["points"][1]["samples"]
+    samples = data_of(page)["points"][1]["samples"]
     assert np.allclose(shown, limit[:, samples][:, :, samples], atol=1e-3)
     assert "Of expansions in 1/N the limit is shown" in page
 
@@ -478,7 +477,7 @@ def test_the_page_of_swept_corrections_shows_the_limit(folder):
 def test_what_a_page_has_no_place_for_is_said(folder):
     here(swept.at_widths, out=folder, rate=[0.5, 1.0])
     page = explorer(folder)
-    data = json.loads(re.search(r'id="sweep-data">(.*?)</script>', page, re.S)[1])
+    data = data_of(page)
     assert data["points"][0]["kernels"] == {}
     assert "loss" not in data["quantities"]
     assert "What results hold along width is not shown" in page

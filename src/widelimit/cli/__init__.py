@@ -57,7 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     **Arguments:** `arguments`, without the name of the program; those of this process unless given.
     """
-    streams.open_closed()
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # The words of this library hold Greek letters, which a terminal of another encoding shall not choke on.
     for stream in (sys.stdout, sys.stderr):

@@ -9,9 +9,8 @@ from jaxtyping import Array, Float
 
 from ..checks import ArgumentError
 from ..rules import OutputSignal, Rule, View, as_pathways, backward_pass
-from ..weights import Finite, Usage
-from .initialization import Initialization
 from .state import Program, Settings
+from .usage import of_few_neurons
 
 _NEURONS = 8
 _APART = 1e-3
@@ -26,17 +25,7 @@ def check_linear(program: Program, settings: Settings, rule: Rule) -> None:
     """
     if not program.linear_in_error or type(rule).__module__.startswith(Rule.__module__.rpartition(".")[0]):
         return
-    rows = len(settings.inputs.train)
-    everything = Usage(forward=rows, backward=rows, initial=True)
-    initialization = Initialization(
-        settings.net,
-        Finite(_NEURONS),
-        settings.inputs,
-        program.outputs,
-        (everything,) * settings.net.hidden_layers,
-        lambda _: everything,
-        (0, 0),
-    )
+    initialization = of_few_neurons(program, settings, _NEURONS, (0, 0))
     network = initialization.network()
     network, feedback = initialization.measurements(network, initialization.feedback(rule))
     activity, network = network.forward(settings.net, settings.inputs.train)

@@ -24,17 +24,11 @@ def with_usage(program: Program, settings: Settings, rule: Rule) -> Program:
 
     **Raises:** `ArgumentError` for a rule whose calls depend on a number.
     """
-    rows = len(settings.inputs.train)
     usage: list[Usage] = []
     feedback_usage: list[Usage] = []
 
     def dry_run(settings: Settings) -> None:
-        # A network of two neurons makes the same calls, and anything may be asked of it.
-        everything = Usage(forward=rows, backward=rows, initial=True)
-        usages = (everything,) * settings.net.hidden_layers
-        initialization = Initialization(
-            settings.net, Finite(2), settings.inputs, program.outputs, usages, lambda _: everything, None
-        )
+        initialization = of_few_neurons(program, settings, 2, None)  # which makes the same calls
         network = initialization.network()
         feedback = initialization.feedback(rule)
         network, feedback = initialization.measurements(network, feedback)
@@ -65,7 +59,7 @@ def with_usage(program: Program, settings: Settings, rule: Rule) -> Program:
             )
 
         # W^0 meets inputs, which are all known beforehand: it is always explicit, and nothing of it has to be counted.
-        usage.extend(through(weights, rows) for weights in network.layers[1:])
+        usage.extend(through(weights, len(settings.inputs.train)) for weights in network.layers[1:])
         feedback_usage.extend(through(weights, None) for weights, _ in initialization.handed_out)
 
     try:
@@ -76,6 +70,16 @@ def with_usage(program: Program, settings: Settings, rule: Rule) -> Program:
             "parameter that decides which calls the rule makes must be a field declared eqx.field(static=True)."
         ) from error
     return dataclasses.replace(program, usage=tuple(usage), feedback_usage=tuple(feedback_usage))
+
+
+def of_few_neurons(program: Program, settings: Settings, neurons: int, seed: tuple[int, ...] | None) -> Initialization:
+    """A small network, of which anything may be asked; without a seed shapes alone."""
+    rows = len(settings.inputs.train)
+    everything = Usage(forward=rows, backward=rows, initial=True)
+    usages = (everything,) * settings.net.hidden_layers
+    return Initialization(
+        settings.net, Finite(neurons), settings.inputs, program.outputs, usages, lambda _: everything, seed
+    )
 
 
 def _of(weights: Weights, used: list[Pathway]) -> list[Pathway]:
